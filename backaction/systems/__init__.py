@@ -23,3 +23,7 @@ from .states import thermal as thermal
 from .states import vacuum as vacuum
 from .system import LoweredSystem as LoweredSystem
 from .system import System as System
+from .unconditional import liouvillian as liouvillian
+from .unconditional import phase_distribution as phase_distribution
+from .unconditional import spectrum as spectrum
+from .unconditional import steady_state as steady_state

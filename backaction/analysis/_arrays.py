@@ -1,0 +1,168 @@
+"""What every analysis function does first: check an array and bring it to (trajectory, time)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    Current: TypeAlias = ArrayLike | xr.DataArray
+else:
+    Current = Any
+
+TIME_DIMS = ("bin", "window", "time")
+
+
+def is_labelled(array: Any) -> bool:
+    """Whether `array` is an xarray.DataArray, found out without importing xarray."""
+    return hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "values")
+
+
+def finite(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return `array`, or raise ValueError that names it if a value is NaN or infinite."""
+    if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
+        raise ValueError(f"Argument `{name}` must be numerical, but has dtype {array.dtype}.")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        raise ValueError(
+            f"Argument `{name}` must be finite, but {int(bad.sum())} of its {array.size} values are NaN or"
+            " infinite;"
+            " cut these samples out first (a gap is not a zero)."
+        )
+    return array
+
+
+def positive(value: float, name: str) -> float:
+    """Return `value` as a float, or raise ValueError that names it if it is not positive and finite."""
+    value = float(value)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"Argument `{name}` must be positive and finite, but is {value:g}.")
+    return value
+
+
+def whole_bins(value: float, bin_width: float, name: str) -> int:
+    """Number of bins in the time `value`, which must be a whole number (to 1e-6 of a bin, relatively)."""
+    exact = positive(value, name) / bin_width
+    count = round(exact)
+    if count < 1 or abs(exact - count) > 1e-6 * max(1.0, exact):
+        below, above = math.floor(exact), math.floor(exact) + 1
+        allowed = (
+            f"{above * bin_width:.8g}"
+            if below < 1
+            else f"{below * bin_width:.8g} and {above * bin_width:.8g}"
+        )
+        raise ValueError(
+            f"Argument `{name}` must be a whole number of bins of width {bin_width:.8g}, but is {value:.8g};"
+            f" nearest allowed: {allowed}."
+        )
+    return count
+
+
+@dataclass(frozen=True)
+class Records:
+    """Uniformly sampled records: `values` (trajectory, time), width of a bin, centre of the first bin."""
+
+    values: NDArray[Any]
+    bin_width: float
+    start: float  # centre of the first bin; bin_width / 2 where the input carries no times
+    labelled: bool
+    has_trajectories: bool
+    trajectory_dims: tuple[str, ...] = ()  # the name of a labelled array's other dim
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+
+def _uniform_step(times: NDArray[Any], name: str) -> float:
+    if times.size < 2:
+        raise ValueError(
+            f"Argument `{name}` must have at least two bins to tell their width, but has {times.size};"
+            " give `bin_width`."
+        )
+    steps = np.diff(times.astype(float))
+    step = float((times[-1] - times[0]) / (times.size - 1))
+    if not step > 0 or np.max(np.abs(steps - step)) > 1e-6 * step + 1e-12 * float(np.abs(times).max()):
+        raise ValueError(
+            f"Argument `{name}` must be sampled uniformly in ascending time, but its steps run from"
+            f" {steps.min():.6g} to {steps.max():.6g}; resample it."
+        )
+    return step
+
+
+def as_records(current: Any, name: str, bin_width: float | None = None, axis: int | str = -1) -> Records:
+    """Check a current and bring it to (trajectory, time).
+
+    A DataArray has its time along `bin` (or `window`, `time`, or the dim named by a string `axis`) and its
+    bin width from that coordinate; a plain array has its time along `axis` and needs `bin_width`.
+    """
+    start: float | None = None
+    others: list[str] = []
+    if is_labelled(current):
+        dims = list(current.dims)
+        if isinstance(axis, str):
+            time_dim = axis
+        else:
+            time_dim = next((d for d in TIME_DIMS if d in dims), dims[axis] if dims else "")
+        if time_dim not in dims:
+            raise ValueError(
+                f"Argument `axis` must be a dim of `{name}`, but is {time_dim!r}; its dims are {dims}."
+            )
+        others = [d for d in dims if d != time_dim]
+        if len(others) > 1:
+            raise ValueError(
+                f"Argument `{name}` must have a time dim and at most one of trajectories, but has dims"
+                f" {dims};"
+                " select one point of the sweep first, with .sel or .isel."
+            )
+        values = np.asarray(current.transpose(*others, time_dim).values)
+        if time_dim in current.coords:
+            times = np.asarray(current.coords[time_dim].values)
+            if bin_width is None:
+                bin_width = _uniform_step(times, name)
+            start = float(times[0]) if times.size else None
+    else:
+        values = np.asarray(current)
+        if isinstance(axis, str):
+            raise ValueError(f"Argument `axis` must be an integer for a plain array, but is {axis!r}.")
+        if values.ndim not in (1, 2):
+            raise ValueError(
+                f"Argument `{name}` must have shape (time,) or (trajectory, time), but has shape"
+                f" {values.shape}."
+            )
+        if not -values.ndim <= axis < values.ndim:
+            raise ValueError(
+                f"Argument `axis` must be an axis of `{name}`, but is {axis}; its shape is {values.shape}."
+            )
+        values = np.moveaxis(values, axis, -1)
+    if bin_width is None:
+        raise ValueError(
+            f"Argument `bin_width` must be given when `{name}` carries no time coordinate, but is None;"
+            " it is the time between neighbouring samples."
+        )
+    has_trajectories = values.ndim == 2
+    values = finite(np.atleast_2d(values), name)
+    if values.shape[0] == 0 or values.shape[1] == 0:
+        raise ValueError(f"Argument `{name}` must not be empty, but has shape {values.shape}.")
+    width = positive(bin_width, "bin_width")
+    centre = width / 2 if start is None else start
+    return Records(values, width, centre, is_labelled(current), has_trajectories, tuple(others))
+
+
+def drop_start(records: Records, discard: float) -> Records:
+    """Leave out every bin whose beginning lies before `discard` (a time since the record's beginning)."""
+    if not (math.isfinite(discard) and discard >= 0):
+        raise ValueError(f"Argument `discard` must be a time >= 0, but is {discard}.")
+    n = math.ceil(discard / records.bin_width - 1e-6)
+    if n >= records.shape[1]:
+        raise ValueError(
+            "Argument `discard` must be shorter than the record of"
+            f" {records.shape[1] * records.bin_width:.6g}, but is {discard:.6g}."
+        )
+    return replace(records, values=records.values[:, n:], start=records.start + n * records.bin_width)

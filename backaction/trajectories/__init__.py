@@ -1,0 +1,5 @@
+"""How it is integrated: plans, kernels, noise, ensembles; `simulate`."""
+
+from .levels import Density as Density
+from .levels import Ket as Ket
+from .simulate import simulate as simulate

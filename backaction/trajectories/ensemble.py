@@ -1,0 +1,258 @@
+"""Ensembles: batches of trajectories over joblib, with progress, interruption and checks."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from tqdm.auto import tqdm
+
+from . import noise
+from .kernels import density as density_kernel
+from .kernels import ket as ket_kernel
+
+Plan = ket_kernel.KetPlan | density_kernel.DensityPlan
+
+
+class Run(NamedTuple):
+    """Consecutive bins of equal width, and their plan."""
+
+    plan: Plan
+    first: int
+    n_bins: int
+    width: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs; the same for every batch.
+
+    Attributes
+    ----------
+    runs : list of Run
+        Covering the time axis.
+    edges : ndarray, (n_bins + 1,)
+        Bin edges.
+    initial : list of (probability, state)
+        Mixture that a trajectory starts from (a single state most often), or one state per trajectory.
+    per_trajectory : bool
+        Is `initial` one state per trajectory?
+    """
+
+    runs: list[Run]
+    edges: np.ndarray
+    initial: list[tuple[float, np.ndarray]]
+    per_trajectory: bool
+    seed: int
+    ntraj: int
+    save_every: int
+    n_currents: int
+    n_observables: int
+    states: bool
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def lanes(self) -> int:
+        return ket_kernel.LANES if self.is_ket else density_kernel.LANES
+
+    @property
+    def is_ket(self) -> bool:
+        return isinstance(self.runs[0].plan, ket_kernel.KetPlan)
+
+    @property
+    def dim(self) -> int:
+        return self.runs[0].plan.ptr.shape[1] - 1
+
+    @property
+    def n_saved(self) -> int:
+        return (len(self.edges) - 1) // self.save_every + 1
+
+
+class Batch(NamedTuple):
+    """What a finished batch brings home, lanes cut to the trajectories asked for."""
+
+    first: int
+    current: np.ndarray  # (trajectories, n_currents, n_bins) complex
+    expectations: np.ndarray  # (trajectories, n_observables, n_saved) complex
+    states: np.ndarray  # (trajectories, n_saved, size) complex
+    clicks: list[tuple[np.ndarray, np.ndarray]]  # per trajectory: times, counter
+    edges: np.ndarray  # (trajectories, n_edges) time-averaged populations
+    hazard: np.ndarray  # (trajectories,) mean probability of an event per step
+
+
+class Interrupted(Exception):
+    """Raised inside a worker whose run is being stopped."""
+
+
+class _Live:
+    """What the main process shares with workers in the same process."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self.stop = threading.Event()
+        self.bar = bar
+        self.lock = threading.Lock()
+        self.reported = False
+
+    def advance(self, trajectories: int, bins: int) -> None:
+        if self.stop.is_set():
+            raise Interrupted
+        with self.lock:
+            self.reported = True
+            self.bar.update(trajectories * bins)
+
+
+_LIVE: dict[str, _Live] = {}
+
+#: Work per kernel call, in multiply-adds: some tens of milliseconds, so that Ctrl-C is answered.
+BLOCK_WORK = 3e8
+
+
+def run(job: Job, n_jobs: int, progress: bool) -> tuple[list[Batch], bool]:
+    """Run all batches; returns those that finished, in order, and whether the user interrupted."""
+    n_bins = len(job.edges) - 1
+    batches = range(0, job.ntraj, job.lanes)
+    done: list[Batch] = []
+    interrupted = False
+    with tqdm(total=job.ntraj * n_bins, unit="bin", unit_scale=True, disable=not progress, desc="trajectories") as bar:
+        live = _LIVE[job.key] = _Live(bar)
+        try:
+            for batch in _parallel(job, batches, n_jobs):
+                done.append(batch)
+                if not live.reported:  # workers in other processes cannot reach the bar
+                    bar.update(len(batch.current) * n_bins)
+        except KeyboardInterrupt:
+            live.stop.set()
+            interrupted = True
+            if not done:
+                raise
+            warnings.warn(
+                f"Interrupted: returning the {sum(len(b.current) for b in done)} trajectories that had finished, "
+                f"of {job.ntraj}. The same call with the same seed gives them again.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        finally:
+            live.stop.set()
+            _LIVE.pop(job.key, None)
+    return sorted(done, key=lambda b: b.first), interrupted
+
+
+def _parallel(job: Job, batches: range, n_jobs: int) -> Iterator[Batch]:
+    if n_jobs == 1:
+        for first in batches:
+            yield run_batch(job, first)
+        return
+    # Kernels release the GIL, so threads share plans and compiled code; any backend of
+    # joblib.parallel_config may take their place.  max_nbytes: memory-mapped plans are read-only,
+    # a second signature to compile.
+    pool = joblib.Parallel(n_jobs=n_jobs, prefer="threads", max_nbytes=None, return_as="generator_unordered")
+    yield from pool(joblib.delayed(run_batch)(job, first) for first in batches)
+
+
+def run_batch(job: Job, first: int) -> Batch:
+    """One batch of `job.lanes` trajectories, from `first` on; depends on (seed, trajectory) only."""
+    lanes = job.lanes
+    live = _LIVE.get(job.key)
+    rngs = tuple(noise.generator(job.seed, first + lane) for lane in range(lanes))
+    kernel: Callable = ket_kernel.run_ket if job.is_ket else density_kernel.run_density
+    plan0 = job.runs[0].plan
+    work = _workspace(plan0)
+    _start(job, work, rngs, first)
+    n_bins = len(job.edges) - 1
+    kept = min(lanes, job.ntraj - first)
+    size = (job.dim if job.is_ket else job.dim**2) if job.states else 0
+    current = np.zeros((job.n_currents, n_bins, lanes), dtype=complex)
+    expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)
+    states = np.zeros((job.n_saved if job.states else 0, lanes, size), dtype=complex)
+    module = ket_kernel if job.is_ket else density_kernel
+    module.save(plan0, work, 0, expectations, states)
+    saved = 1
+    clicks: list[tuple[np.ndarray, np.ndarray]] = []
+    times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
+    for run_ in job.runs:
+        cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_ket else 2 * job.dim)
+        block = max(1, int(BLOCK_WORK / cost))
+        for offset in range(0, run_.n_bins, block):
+            b0 = run_.first + offset
+            n = min(block, run_.n_bins - offset)
+            n_save = (b0 + n) // job.save_every - b0 // job.save_every
+            times, owner, count = kernel(
+                run_.plan,
+                work,
+                rngs,
+                float(job.edges[b0]),
+                run_.width,
+                b0,
+                n,
+                job.save_every,
+                current[:, b0 : b0 + n],
+                expectations[:, saved : saved + n_save],
+                states[saved : saved + n_save],
+                times,
+                owner,
+            )
+            saved += n_save
+            if count:
+                clicks.append((times[:count].copy(), owner[:count].copy()))
+            weight = work.norm if job.is_ket else work.trace
+            if not np.all(np.isfinite(weight[:kept])) or np.any(weight[:kept] <= 0):
+                raise FloatingPointError(
+                    f"Trajectory state lost before t = {job.edges[b0 + n]:.6g} (norm {weight[:kept].min():.3g}): "
+                    "the step is far too coarse or an operator too large; pass a smaller `step`."
+                )
+            if live:
+                live.advance(kept, n)
+    steps = sum(r.n_bins * r.plan.n_sub for r in job.runs)
+    return Batch(
+        first,
+        np.ascontiguousarray(current.transpose(2, 0, 1)[:kept]),
+        np.ascontiguousarray(expectations.transpose(2, 0, 1)[:kept]),
+        np.ascontiguousarray(states.transpose(1, 0, 2)[:kept]),
+        _clicks_by_lane(clicks, kept),
+        work.edges.T[:kept] / n_bins,
+        work.hazard[:kept] / steps,
+    )
+
+
+def _workspace(plan: Plan) -> Any:
+    d = plan.ptr.shape[1] - 1
+    n_edges = len(plan.edge_ptr) - 1
+    if isinstance(plan, ket_kernel.KetPlan):
+        return ket_kernel.ket_work(d, n_edges)
+    return density_kernel.density_work(d, n_edges, plan.pattern_col.size, plan.click_ops.size > 0 or plan.exact)
+
+
+def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
+    """Put every lane into its initial state; a mixture is drawn from with the lane's own generator."""
+    lanes = job.lanes
+    re, im = work.re.reshape(-1, lanes), work.im.reshape(-1, lanes)
+    for lane, rng in enumerate(rngs):
+        if job.per_trajectory:
+            state = job.initial[min(first + lane, len(job.initial) - 1)][1]
+        elif len(job.initial) == 1:
+            state = job.initial[0][1]
+        else:
+            cumulative = np.cumsum([p for p, _ in job.initial])
+            state = job.initial[int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))][1]
+        flat = np.asarray(state).reshape(-1)
+        re[:, lane], im[:, lane] = flat.real, flat.imag
+        work.threshold[lane] = rng.random()
+
+
+def _clicks_by_lane(clicks: list[tuple[np.ndarray, np.ndarray]], kept: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    if not clicks:
+        return [(np.empty(0), np.empty(0, dtype=np.int64))] * kept
+    times = np.concatenate([t for t, _ in clicks])
+    owner = np.concatenate([o for _, o in clicks])
+    out = []
+    for lane in range(kept):
+        mine = owner[:, 0] == lane
+        order = np.argsort(times[mine], kind="stable")
+        out.append((times[mine][order], owner[mine, 1][order]))
+    return out

@@ -1,0 +1,652 @@
+"""Density matrices, 4 trajectories at a time.
+
+Layout: real and imaginary parts apart, element (r, c) of lane l at ``4 (r d + c) + l``.  A step is
+``P(dt/2) D P(dt/2)`` as for state vectors; here ``P = E e^{J} E`` with the gain J of unwatched
+channels between two halves E of the no-jump propagator, a Kraus map at any step size.  Every map keeps
+ρ Hermitian exactly: the upper triangle is computed and mirrored.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..compiled import kernel
+from ..simd import fma4, fma16, load4, load16, splat4, splat16, store4, store16
+from .ket import sample_heterodyne, sample_homodyne
+from .lane import MAX_ORDER, horner, newton, push_click
+
+LANES = 4
+
+
+class DensityPlan(NamedTuple):
+    """All that the kernel sees of system and unraveling (operators as in `KetPlan`)."""
+
+    ptr: np.ndarray
+    col: np.ndarray
+    re: np.ndarray
+    im: np.ndarray
+    slots: np.ndarray  # (2, 2) operators (first, last) of P(dt), P(dt/2)
+    generator: int  # A = −iH − Γ/2 of all but the diffusive part; ρ̇ = Aρ + ρA† + Jρ
+    reach: float
+    gain: np.ndarray  # (n_gain,) operators L of J = Σ L·L†
+    kinds: np.ndarray  # (n_diffusive,)
+    outputs: np.ndarray
+    moments: np.ndarray  # (n_diffusive, 3) operators K0†K1, K1†K1, K0†K2
+    pattern_ptr: np.ndarray  # (n_diffusive, d + 1) joint pattern of K0, K1, K2
+    pattern_col: np.ndarray
+    pattern_re: np.ndarray  # (3, nnz)
+    pattern_im: np.ndarray
+    click_ptr: np.ndarray  # (n_counters + 1,) Kraus operators of each counter's click
+    click_ops: np.ndarray
+    observables: np.ndarray
+    edge_ptr: np.ndarray
+    edge_index: np.ndarray
+    dt: float
+    n_sub: int
+    alternate: bool
+    exact: bool  # counting only: no splitting, the generator's Taylor series carries every slot
+
+
+class DensityWork(NamedTuple):
+    """State and scratch of one batch."""
+
+    re: np.ndarray  # (d * d * 4,)
+    im: np.ndarray
+    re2: np.ndarray
+    im2: np.ndarray
+    backup_re: np.ndarray  # state before the slot, kept where a counter may click
+    backup_im: np.ndarray
+    trace: np.ndarray  # (4,)
+    trial: np.ndarray
+    alive: np.ndarray
+    threshold: np.ndarray
+    coef_re: np.ndarray  # (nnz * 16,) values of K(z), each lane's four times over
+    coef_im: np.ndarray
+    sums: np.ndarray  # (3, 4) complex, moments of the channel being measured
+    lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
+    edges: np.ndarray
+    hazard: np.ndarray
+
+
+def density_work(d: int, n_edges: int, pattern_nnz: int, counting: bool) -> DensityWork:
+    """Allocate the scratch of one batch."""
+    n = d * d * LANES
+    kept = n if counting else 1
+    return DensityWork(
+        *(np.zeros(n) for _ in range(4)),
+        np.zeros(kept),
+        np.zeros(kept),
+        np.ones(LANES),
+        np.ones(LANES),
+        np.ones(LANES),
+        np.zeros(LANES),
+        np.zeros(max(1, pattern_nnz) * 16),
+        np.zeros(max(1, pattern_nnz) * 16),
+        np.zeros((3, LANES), dtype=complex),
+        np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
+        np.zeros((n_edges, LANES)),
+        np.zeros(LANES),
+    )
+
+
+@kernel
+def left(ptr, col, re, im, xr, xi, yr, yi):
+    """Y = A X, a row of columns × lanes at a time."""
+    d = ptr.size - 1
+    length = d * LANES
+    full = length // 16 * 16
+    for r in range(d):
+        row = r * length
+        for j in range(0, full, 16):
+            ar = splat16(0.0)
+            ai = splat16(0.0)
+            for k in range(ptr[r], ptr[r + 1]):
+                c = col[k] * length + j
+                vr = load16(xr, c)
+                vi = load16(xi, c)
+                ar = fma16(splat16(re[k]), vr, ar)
+                ai = fma16(splat16(re[k]), vi, ai)
+                ar = fma16(splat16(-im[k]), vi, ar)
+                ai = fma16(splat16(im[k]), vr, ai)
+            store16(yr, row + j, ar)
+            store16(yi, row + j, ai)
+        for j in range(full, length, LANES):
+            br = splat4(0.0)
+            bi = splat4(0.0)
+            for k in range(ptr[r], ptr[r + 1]):
+                c = col[k] * length + j
+                wr = load4(xr, c)
+                wi = load4(xi, c)
+                br = fma4(splat4(re[k]), wr, br)
+                bi = fma4(splat4(re[k]), wi, bi)
+                br = fma4(splat4(-im[k]), wi, br)
+                bi = fma4(splat4(im[k]), wr, bi)
+            store4(yr, row + j, br)
+            store4(yi, row + j, bi)
+
+
+@kernel
+def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi):
+    """Y = A X where every lane has its own A: values (nnz, 16), the four lanes repeated."""
+    d = ptr.size - 1
+    length = d * LANES
+    full = length // 16 * 16
+    minus16 = splat16(-1.0)
+    minus4 = splat4(-1.0)
+    zero16 = splat16(0.0)
+    zero4 = splat4(0.0)
+    for r in range(d):
+        row = r * length
+        for j in range(0, full, 16):
+            ar = splat16(0.0)
+            ai = splat16(0.0)
+            for k in range(ptr[r], ptr[r + 1]):
+                c = col[k] * length + j
+                vr = load16(xr, c)
+                vi = load16(xi, c)
+                a = load16(cr, 16 * k)
+                b = load16(ci, 16 * k)
+                ar = fma16(a, vr, ar)
+                ai = fma16(a, vi, ai)
+                ar = fma16(fma16(minus16, b, zero16), vi, ar)
+                ai = fma16(b, vr, ai)
+            store16(yr, row + j, ar)
+            store16(yi, row + j, ai)
+        for j in range(full, length, LANES):
+            br = splat4(0.0)
+            bi = splat4(0.0)
+            for k in range(ptr[r], ptr[r + 1]):
+                c = col[k] * length + j
+                wr = load4(xr, c)
+                wi = load4(xi, c)
+                e = load4(cr, 16 * k)
+                f = load4(ci, 16 * k)
+                br = fma4(e, wr, br)
+                bi = fma4(e, wi, bi)
+                br = fma4(fma4(minus4, f, zero4), wi, br)
+                bi = fma4(f, wr, bi)
+            store4(yr, row + j, br)
+            store4(yi, row + j, bi)
+
+
+@kernel
+def put(xr, xi, d, r, c, ar, ai):
+    """Write element (r, c) of all lanes and its mirror image."""
+    i = (r * d + c) * LANES
+    j = (c * d + r) * LANES
+    store4(xr, i, ar)
+    store4(xr, j, ar)
+    if r == c:
+        store4(xi, i, splat4(0.0))
+    else:
+        store4(xi, i, ai)
+        store4(xi, j, fma4(splat4(-1.0), ai, splat4(0.0)))
+
+
+@kernel
+def right(ptr, col, re, im, yr, yi, xr, xi):
+    """X = Y A† for Hermitian X: upper triangle, four rows abreast, and its mirror image."""
+    d = ptr.size - 1
+    r = 0
+    while r < d:
+        if r + 4 <= d:
+            q0 = r * d
+            q1 = q0 + d
+            q2 = q1 + d
+            q3 = q2 + d
+            for c in range(r, d):
+                a0 = splat4(0.0)
+                b0 = splat4(0.0)
+                a1 = splat4(0.0)
+                b1 = splat4(0.0)
+                a2 = splat4(0.0)
+                b2 = splat4(0.0)
+                a3 = splat4(0.0)
+                b3 = splat4(0.0)
+                for k in range(ptr[c], ptr[c + 1]):
+                    s = col[k]
+                    u = splat4(re[k])
+                    v = splat4(im[k])
+                    w = splat4(-im[k])
+                    g = load4(yr, (q0 + s) * LANES)
+                    h = load4(yi, (q0 + s) * LANES)
+                    a0 = fma4(v, h, fma4(u, g, a0))
+                    b0 = fma4(w, g, fma4(u, h, b0))
+                    g = load4(yr, (q1 + s) * LANES)
+                    h = load4(yi, (q1 + s) * LANES)
+                    a1 = fma4(v, h, fma4(u, g, a1))
+                    b1 = fma4(w, g, fma4(u, h, b1))
+                    g = load4(yr, (q2 + s) * LANES)
+                    h = load4(yi, (q2 + s) * LANES)
+                    a2 = fma4(v, h, fma4(u, g, a2))
+                    b2 = fma4(w, g, fma4(u, h, b2))
+                    g = load4(yr, (q3 + s) * LANES)
+                    h = load4(yi, (q3 + s) * LANES)
+                    a3 = fma4(v, h, fma4(u, g, a3))
+                    b3 = fma4(w, g, fma4(u, h, b3))
+                put(xr, xi, d, r, c, a0, b0)
+                if c >= r + 1:
+                    put(xr, xi, d, r + 1, c, a1, b1)
+                if c >= r + 2:
+                    put(xr, xi, d, r + 2, c, a2, b2)
+                if c >= r + 3:
+                    put(xr, xi, d, r + 3, c, a3, b3)
+            r += 4
+        else:
+            q0 = r * d
+            for c in range(r, d):
+                a0 = splat4(0.0)
+                b0 = splat4(0.0)
+                for k in range(ptr[c], ptr[c + 1]):
+                    g = load4(yr, (q0 + col[k]) * LANES)
+                    h = load4(yi, (q0 + col[k]) * LANES)
+                    a0 = fma4(splat4(im[k]), h, fma4(splat4(re[k]), g, a0))
+                    b0 = fma4(splat4(-im[k]), g, fma4(splat4(re[k]), h, b0))
+                put(xr, xi, d, r, c, a0, b0)
+            r += 1
+
+
+@kernel
+def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
+    """X = Y A† for Hermitian X where every lane has its own A."""
+    d = ptr.size - 1
+    zero = splat4(0.0)
+    minus = splat4(-1.0)
+    r = 0
+    while r < d:
+        if r + 2 <= d:
+            q0 = r * d
+            q1 = q0 + d
+            for c in range(r, d):
+                a0 = splat4(0.0)
+                b0 = splat4(0.0)
+                a1 = splat4(0.0)
+                b1 = splat4(0.0)
+                for k in range(ptr[c], ptr[c + 1]):
+                    s = col[k]
+                    u = load4(cr, 16 * k)
+                    v = load4(ci, 16 * k)
+                    w = fma4(minus, v, zero)
+                    g = load4(yr, (q0 + s) * LANES)
+                    h = load4(yi, (q0 + s) * LANES)
+                    a0 = fma4(v, h, fma4(u, g, a0))
+                    b0 = fma4(w, g, fma4(u, h, b0))
+                    g = load4(yr, (q1 + s) * LANES)
+                    h = load4(yi, (q1 + s) * LANES)
+                    a1 = fma4(v, h, fma4(u, g, a1))
+                    b1 = fma4(w, g, fma4(u, h, b1))
+                put(xr, xi, d, r, c, a0, b0)
+                if c >= r + 1:
+                    put(xr, xi, d, r + 1, c, a1, b1)
+            r += 2
+        else:
+            a0 = splat4(0.0)
+            b0 = splat4(0.0)
+            for k in range(ptr[r], ptr[r + 1]):
+                g = load4(yr, (r * d + col[k]) * LANES)
+                h = load4(yi, (r * d + col[k]) * LANES)
+                a0 = fma4(load4(ci, 16 * k), h, fma4(load4(cr, 16 * k), g, a0))
+            put(xr, xi, d, r, r, a0, b0)
+            r += 1
+
+
+@kernel
+def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi):
+    """Y = base + weight Σ_j L_j X L_j† for Hermitian X; Y may be base itself."""
+    d = plan.ptr.shape[1] - 1
+    w4 = splat4(weight)
+    for r in range(d):
+        for c in range(r, d):
+            ar = splat4(0.0)
+            ai = splat4(0.0)
+            for g in range(plan.gain.size):
+                ptr = plan.ptr[plan.gain[g]]
+                for k in range(ptr[r], ptr[r + 1]):
+                    vr = plan.re[k]
+                    vi = plan.im[k]
+                    row = plan.col[k] * d
+                    for m in range(ptr[c], ptr[c + 1]):
+                        i = (row + plan.col[m]) * LANES
+                        wr = vr * plan.re[m] + vi * plan.im[m]
+                        wi = vi * plan.re[m] - vr * plan.im[m]
+                        gr = load4(xr, i)
+                        gi = load4(xi, i)
+                        ar = fma4(splat4(wr), gr, ar)
+                        ai = fma4(splat4(wr), gi, ai)
+                        ar = fma4(splat4(-wi), gi, ar)
+                        ai = fma4(splat4(wi), gr, ai)
+            i = (r * d + c) * LANES
+            put(yr, yi, d, r, c, fma4(w4, ar, load4(base_r, i)), fma4(w4, ai, load4(base_i, i)))
+
+
+@kernel
+def traces(work, d, out):
+    """out[lane] = Tr ρ."""
+    total = splat4(0.0)
+    for r in range(d):
+        total = fma4(splat4(1.0), load4(work.re, (r * d + r) * LANES), total)
+    store4(out, 0, total)
+
+
+@kernel
+def expect(plan, work, operator, out):
+    """out[lane] = Tr Oρ, complex (4,), not divided by the trace."""
+    ptr = plan.ptr[operator]
+    d = ptr.size - 1
+    ar = splat4(0.0)
+    ai = splat4(0.0)
+    for r in range(d):
+        for k in range(ptr[r], ptr[r + 1]):
+            i = (plan.col[k] * d + r) * LANES
+            vr = load4(work.re, i)
+            vi = load4(work.im, i)
+            ar = fma4(splat4(plan.re[k]), vr, ar)
+            ai = fma4(splat4(plan.re[k]), vi, ai)
+            ar = fma4(splat4(-plan.im[k]), vi, ar)
+            ai = fma4(splat4(plan.im[k]), vr, ai)
+    re = work.coef_re  # free between two measurements
+    im = work.coef_im
+    store4(re, 0, ar)
+    store4(im, 0, ai)
+    for lane in range(LANES):
+        out[lane] = complex(re[lane], im[lane])
+
+
+@kernel
+def save(plan, work, index, expectations, states):
+    """Observables and states at one edge of the time axis."""
+    for o in range(plan.observables.size):
+        expect(plan, work, plan.observables[o], expectations[o, index])
+        for lane in range(LANES):
+            expectations[o, index, lane] /= work.trace[lane]
+    if states.shape[0] > 0:
+        d = plan.ptr.shape[1] - 1
+        for lane in range(LANES):
+            scale = 1.0 / work.trace[lane]
+            for i in range(d * d):
+                states[index, lane, i] = scale * complex(work.re[i * LANES + lane], work.im[i * LANES + lane])
+
+
+@kernel
+def measure_edges(plan, work):
+    """Add the populations of the basis' edges."""
+    d = plan.ptr.shape[1] - 1
+    for e in range(plan.edge_ptr.size - 1):
+        for lane in range(LANES):
+            acc = 0.0
+            for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
+                i = plan.edge_index[k]
+                acc += work.re[(i * d + i) * LANES + lane]
+            work.edges[e, lane] += acc / work.trace[lane]
+
+
+@kernel
+def add_sandwich(ptr, col, values, x, half, out, d, conjugate):
+    """out += A x A† (conjugate) or out += A x + (A x)† for one lane; x, half, out (d * d,) complex."""
+    for r in range(d):
+        for c in range(d):
+            half[r * d + c] = 0.0
+        for k in range(ptr[r], ptr[r + 1]):
+            v = values[k]
+            s = col[k] * d
+            for c in range(d):
+                half[r * d + c] += v * x[s + c]
+    if conjugate:
+        for c in range(d):
+            for k in range(ptr[c], ptr[c + 1]):
+                v = values[k].conjugate()
+                s = col[k]
+                for r in range(d):
+                    out[r * d + c] += v * half[r * d + s]
+    else:
+        for r in range(d):
+            for c in range(d):
+                out[r * d + c] += half[r * d + c] + half[c * d + r].conjugate()
+
+
+@kernel
+def trace_of(x, d):
+    """Trace of a (d * d,) matrix."""
+    acc = 0.0
+    for r in range(d):
+        acc += x[r * d + r].real
+    return acc
+
+
+@kernel
+def taylor(plan, work, values, h, d):
+    """Taylor vectors of one lane over h in work.lane[0:]; returns the order reached."""
+    terms = work.lane
+    half = work.lane[MAX_ORDER + 2]
+    size = 0.0
+    for i in range(d * d):
+        size = max(size, abs(terms[0, i]))
+    for k in range(1, MAX_ORDER + 1):
+        terms[k] = 0.0
+        ptr = plan.ptr[plan.generator]
+        add_sandwich(ptr, plan.col, values, terms[k - 1], half, terms[k], d, False)
+        for g in range(plan.gain.size):
+            add_sandwich(plan.ptr[plan.gain[g]], plan.col, values, terms[k - 1], half, terms[k], d, True)
+        largest = 0.0
+        for i in range(d * d):
+            terms[k, i] *= h / k
+            largest = max(largest, abs(terms[k, i]))
+        if largest <= 1e-18 * size:
+            return k
+    return MAX_ORDER
+
+
+@kernel
+def click(plan, work, values, rng, state, d):
+    """Choose a counter by its rate, ρ → Σ KρK†/Tr; returns its index or −1."""
+    out = work.lane[0]
+    half = work.lane[MAX_ORDER + 2]
+    n_counters = plan.click_ptr.size - 1
+    total = 0.0
+    for j in range(n_counters):
+        out[:] = 0.0
+        for k in range(plan.click_ptr[j], plan.click_ptr[j + 1]):
+            add_sandwich(plan.ptr[plan.click_ops[k]], plan.col, values, state, half, out, d, True)
+        total += trace_of(out, d)
+    if not total > 0.0:
+        return -1
+    left_over = rng.random() * total
+    chosen = -1
+    for j in range(n_counters):
+        out[:] = 0.0
+        for k in range(plan.click_ptr[j], plan.click_ptr[j + 1]):
+            add_sandwich(plan.ptr[plan.click_ops[k]], plan.col, values, state, half, out, d, True)
+        weight = trace_of(out, d)
+        if weight > 0.0:
+            chosen = j
+            left_over -= weight
+            if left_over < 0.0:
+                break
+    out[:] = 0.0
+    for k in range(plan.click_ptr[chosen], plan.click_ptr[chosen + 1]):
+        add_sandwich(plan.ptr[plan.click_ops[k]], plan.col, values, state, half, out, d, True)
+    scale = 1.0 / trace_of(out, d)
+    for i in range(d * d):
+        state[i] = scale * out[i]
+    return chosen
+
+
+@kernel
+def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before, times, owner, count):
+    """Carry one lane from (xr, xi), of trace `before`, over a slot; the result goes to work.re, im, trial."""
+    d = plan.ptr.shape[1] - 1
+    terms = work.lane
+    state = work.lane[MAX_ORDER + 1]
+    for i in range(d * d):
+        terms[0, i] = complex(xr[i * LANES + lane], xi[i * LANES + lane]) / before
+    alive = work.alive[lane]
+    done = 0.0
+    while done < duration:
+        h = min(duration - done, plan.reach)
+        trace0 = trace_of(terms[0], d)
+        order = taylor(plan, work, values, h, d)
+        horner(terms, order, 1.0, state)
+        survival = trace_of(state, d) / trace0
+        if not np.isfinite(survival):
+            break  # the driver sees the trace and reports it
+        if plan.click_ops.size == 0 or alive * survival >= work.threshold[lane]:
+            alive *= survival
+            done = duration if h >= duration - done else done + h
+            terms[0] = state
+            continue
+        target = work.threshold[lane] / alive * trace0
+        low, high, theta = 0.0, 1.0, 0.5
+        for _ in range(60):
+            value = 0.0  # the trace is linear in ρ: a scalar polynomial
+            slope = 0.0
+            for k in range(order, -1, -1):
+                slope = slope * theta + value
+                value = value * theta + trace_of(terms[k], d)
+            new, low, high = newton(value, slope, target, low, high, theta)
+            if abs(new - theta) <= 4e-16 or high - low <= 4e-16:
+                break
+            theta = new
+        horner(terms, order, theta, state)
+        done += theta * h
+        chosen = click(plan, work, values, rng, state, d)
+        if chosen >= 0:
+            times, owner, count = push_click(
+                times, owner, count, lane, start + min(done, duration), chosen
+            )
+        terms[0] = state
+        alive = 1.0
+        work.threshold[lane] = rng.random()
+    for r in range(d):
+        for c in range(d):
+            i = (r * d + c) * LANES + lane
+            value2 = 0.5 * (terms[0, r * d + c] + terms[0, c * d + r].conjugate())
+            work.re[i] = value2.real
+            work.im[i] = value2.imag
+    work.alive[lane] = alive
+    work.trial[lane] = trace_of(terms[0], d)
+    return times, owner, count
+
+
+@kernel
+def slot(plan, work, values, rngs, which, start, duration, times, owner, count):
+    """P(duration) on all lanes; lanes in which a counter clicks are redone from their old state."""
+    d = plan.ptr.shape[1] - 1
+    counting = plan.click_ops.size > 0
+    if plan.exact:
+        for lane in range(LANES):
+            times, owner, count = advance_lane(
+                plan, work, values, rngs[lane], lane, start, duration, work.re, work.im, work.trace[lane],
+                times, owner, count,
+            )  # fmt: skip
+        work.trace[:] = work.trial
+        return times, owner, count
+    if counting:
+        work.backup_re[:] = work.re
+        work.backup_im[:] = work.im
+    first = plan.ptr[plan.slots[which, 0]]
+    last = plan.ptr[plan.slots[which, 1]]
+    left(first, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2)
+    right(first, plan.col, plan.re, plan.im, work.re2, work.im2, work.re, work.im)
+    if plan.gain.size > 0:  # e^J = 1 + J(1 + J/2)
+        add_gain(plan, 0.5 * duration, work.re, work.im, work.re, work.im, work.re2, work.im2)
+        add_gain(plan, duration, work.re2, work.im2, work.re, work.im, work.re, work.im)
+    left(last, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2)
+    right(last, plan.col, plan.re, plan.im, work.re2, work.im2, work.re, work.im)
+    traces(work, d, work.trial)
+    if counting:
+        for lane in range(LANES):
+            survival = work.trial[lane] / work.trace[lane]
+            work.hazard[lane] += 1.0 - survival
+            if work.alive[lane] * survival >= work.threshold[lane]:
+                work.alive[lane] *= survival
+            else:
+                times, owner, count = advance_lane(
+                    plan, work, values, rngs[lane], lane, start, duration, work.backup_re, work.backup_im,
+                    work.trace[lane], times, owner, count,
+                )  # fmt: skip
+    work.trace[:] = work.trial
+    return times, owner, count
+
+
+@kernel
+def diffuse(plan, work, rngs, channel, record):
+    """D of one channel: draw its increment, add it to the record, update the state."""
+    d = plan.ptr.shape[1] - 1
+    dt = plan.dt
+    output = plan.outputs[channel]
+    for i in range(3):
+        expect(plan, work, plan.moments[channel, i], work.sums[i])
+    ptr = plan.pattern_ptr[channel]
+    for lane in range(LANES):
+        inverse = 1.0 / work.trace[lane]
+        mean = work.sums[0, lane] * inverse
+        g11 = work.sums[1, lane].real * inverse
+        q02 = work.sums[2, lane] * inverse
+        work.hazard[lane] += dt * g11
+        if plan.kinds[channel] == 0:
+            increment = complex(sample_homodyne(mean, g11, q02.real, dt, rngs[lane].standard_normal()), 0.0)
+            z = increment
+            z2 = complex(z.real * z.real - dt, 0.0)
+        else:
+            x = rngs[lane].standard_normal()
+            y = rngs[lane].standard_normal()
+            increment = sample_heterodyne(mean, g11, q02, dt, x, y)
+            z = increment.conjugate()
+            z2 = z * z
+        if output >= 0:
+            record[output, lane] += increment
+        scale = np.sqrt(inverse)
+        for k in range(ptr[0], ptr[d]):
+            value = complex(plan.pattern_re[0, k], plan.pattern_im[0, k])
+            value += z * complex(plan.pattern_re[1, k], plan.pattern_im[1, k])
+            value += z2 * complex(plan.pattern_re[2, k], plan.pattern_im[2, k])
+            value *= scale
+            for copy in range(4):
+                work.coef_re[16 * k + 4 * copy + lane] = value.real
+                work.coef_im[16 * k + 4 * copy + lane] = value.imag
+    left_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re, work.im, work.re2, work.im2)
+    right_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re2, work.im2, work.re, work.im)
+    traces(work, d, work.trace)
+
+
+@kernel
+def run_density(plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner):
+    """Advance a batch of density matrices over `n_bins` bins; arguments as in `run_ket`."""
+    dt = plan.dt
+    count = 0
+    saved = 0
+    n_diffusive = plan.kinds.size
+    record = np.zeros((max(1, current.shape[0]), LANES), dtype=np.complex128)
+    values = np.empty(plan.re.size, dtype=np.complex128)
+    for k in range(values.size):
+        values[k] = complex(plan.re[k], plan.im[k])
+    for b in range(n_bins):
+        start = t0 + b * width
+        if n_diffusive == 0:
+            for s in range(plan.n_sub):
+                times, owner, count = slot(
+                    plan, work, values, rngs, 0, start + s * dt, dt, times, owner, count
+                )
+        else:
+            record[:] = 0.0
+            times, owner, count = slot(plan, work, values, rngs, 1, start, 0.5 * dt, times, owner, count)
+            for s in range(plan.n_sub):
+                for c in range(n_diffusive):
+                    channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
+                    diffuse(plan, work, rngs, channel, record)
+                middle = start + (s + 0.5) * dt
+                last = s + 1 == plan.n_sub
+                times, owner, count = slot(
+                    plan, work, values, rngs, 1 if last else 0, middle, 0.5 * dt if last else dt,
+                    times, owner, count,
+                )  # fmt: skip
+            for o in range(current.shape[0]):
+                for lane in range(LANES):
+                    current[o, b, lane] = record[o, lane] / width
+        measure_edges(plan, work)
+        if (first + b + 1) % save_every == 0:
+            save(plan, work, saved, expectations, states)
+            saved += 1
+    return times, owner, count

@@ -1,0 +1,48 @@
+"""Levels of description, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..systems import Basis
+
+
+@dataclass(frozen=True)
+class Ket:
+    """State vectors, d amplitudes per trajectory: exact for complete monitoring, and for records of anything.
+
+    Parameters
+    ----------
+    basis : Basis, optional
+        Overrides the system's default truncation.
+    """
+
+    basis: Basis | None = None
+
+
+@dataclass(frozen=True)
+class Density:
+    """Conditional density matrices, d² elements per trajectory: unwatched channels, efficiency below 1.
+
+    Parameters
+    ----------
+    basis : Basis, optional
+        Overrides the system's default truncation.
+    """
+
+    basis: Basis | None = None
+
+
+Level = Ket | Density
+BY_NAME = {"ket": Ket, "density": Density}
+
+
+def as_level(level: object) -> Level | None:
+    """A level from its shorthand; None for "auto"."""
+    if level == "auto":
+        return None
+    if isinstance(level, (Ket, Density)):
+        return level
+    if isinstance(level, str) and level in BY_NAME:
+        return BY_NAME[level]()
+    raise ValueError(f'Argument `level` must be "auto", "ket", "density", ba.Ket() or ba.Density(), but is {level!r}.')

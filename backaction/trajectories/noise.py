@@ -1,0 +1,21 @@
+"""Randomness: one generator per trajectory, fixed by (seed, trajectory) alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def entropy(seed: Any) -> int:
+    """The integer that identifies a run; fresh for None."""
+    if seed is None:
+        return int(np.random.SeedSequence().entropy)  # type: ignore[arg-type]
+    if isinstance(seed, (bool, float, complex, str)) or not np.isscalar(seed) or int(seed) != seed or seed < 0:
+        raise ValueError(f"Argument `seed` must be None or an integer >= 0, but is {seed!r}.")
+    return int(seed)
+
+
+def generator(seed: int, trajectory: int) -> np.random.Generator:
+    """The generator of one trajectory."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(trajectory,))))

@@ -1,0 +1,261 @@
+"""Plans: system + unraveling + level lowered once to the flat arrays that a kernel sees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..systems import LoweredSystem
+from ..unravelings import Detector, Unraveling
+from .kernels.density import DensityPlan
+from .kernels.ket import KetPlan
+from .kernels.lane import REACH
+from .propagators import expm, generator, kraus, norm_bound, prune, slot_operators
+
+#: Default step: this over the mean rate of events plus the root-mean-square of H.
+STEP_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the detectors make of a system's channels.
+
+    Attributes
+    ----------
+    diffusive : list of (operator, kind, output)
+        ``√η e^{−iφ}L``; kind 0 homodyne, 1 heterodyne; output −1 if nobody reads it.
+    counted : list of list of operators
+        Per counter, the Kraus operators of its click, dark counts (√ν 1) included.
+    unread : list of operators
+        What is lost without a record: unwatched channels and the parts √(1−η)L.
+    currents, counters : tuple of Detector
+        Recorded detectors, in the order of `output` and of `counted`.
+    """
+
+    diffusive: list[tuple[sp.csr_array, int, int]]
+    counted: list[list[sp.csr_array]]
+    unread: list[sp.csr_array]
+    currents: tuple[Detector, ...]
+    counters: tuple[Detector, ...]
+
+
+def assign(lowered: LoweredSystem, unraveling: Unraveling, hidden: bool) -> Roles:
+    """Roles of all channels; `hidden`: unravel by unread diffusive detectors too (state vectors)."""
+    unraveling.check(lowered.channels)
+    currents = tuple(d for d in unraveling.detectors if d.recorded and d.kind != "jumps")
+    counters = tuple(d for d in unraveling.detectors if d.recorded and d.kind == "jumps")
+    diffusive: list[tuple[sp.csr_array, int, int]] = []
+    counted: list[list[sp.csr_array]] = [[] for _ in counters]
+    unread: list[sp.csr_array] = []
+    for detector in unraveling.detectors:
+        eta = detector.efficiency
+        for channel in detector.channels:
+            L = lowered.channels[channel]
+            if not detector.recorded and not (hidden and detector.kind != "jumps"):
+                unread.append(L)
+                continue
+            seen = math.sqrt(eta) * L
+            if detector.kind == "jumps":
+                counted[counters.index(detector)].append(seen)
+            else:
+                kind = 0 if detector.kind == "homodyne" else 1
+                output = currents.index(detector) if detector.recorded else -1
+                diffusive.append((np.exp(-1j * detector.phase) * seen, kind, output))
+            if eta < 1:
+                unread.append(math.sqrt(1 - eta) * L)
+        if detector.recorded and detector.dark_rate > 0:
+            one = sp.eye_array(lowered.dim, dtype=complex, format="csr")
+            counted[counters.index(detector)].append(math.sqrt(detector.dark_rate) * one)
+    unread += [L for name, L in lowered.channels.items() if name not in unraveling.channels]
+    nonzero = [[K for K in group if K.nnz] for group in counted]
+    return Roles(diffusive, nonzero, [L for L in unread if L.nnz], currents, counters)
+
+
+def is_complete(lowered: LoweredSystem, unraveling: Unraveling) -> bool:
+    """Is every channel watched and read with efficiency 1, without dark counts or joined channels?"""
+    watched = {
+        d.channels[0]
+        for d in unraveling.detectors
+        if d.recorded and d.efficiency == 1 and d.dark_rate == 0 and len(d.channels) == 1
+    }
+    return all(name in watched for name, L in lowered.channels.items() if L.nnz)
+
+
+def commute(roles: Roles) -> bool:
+    """Do the measurements of the diffusive channels commute (operators and their c†c)?"""
+    operators = [c for c, _, _ in roles.diffusive]
+    for a, b in combinations(operators, 2):
+        for x, y in ((a, b), (a.conj().T @ a, b), (b.conj().T @ b, a)):
+            scale = norm_bound(x) * norm_bound(y)
+            if scale and norm_bound(prune(x @ y - y @ x, 0.0)) > 1e-12 * scale:
+                return False
+    return True
+
+
+def default_step(lowered: LoweredSystem, roles: Roles) -> float:
+    """A step short against the mean rate of events and the spread of H over the basis."""
+    operators = [c for c, _, _ in roles.diffusive] + roles.unread + [K for group in roles.counted for K in group]
+    d = lowered.dim
+    events = sum(float(abs(L.multiply(L.conj())).sum()) for L in operators) / d
+    mean = lowered.H.trace() / d
+    H2 = float(abs(lowered.H.multiply(lowered.H.conj())).sum()) / d - abs(mean) ** 2
+    rate = events + math.sqrt(max(H2, 0.0))
+    return STEP_FRACTION / rate if rate > 0 else math.inf
+
+
+def substeps(width: float, step: float, even: bool) -> int:
+    """Number of internal steps in a bin."""
+    n = max(1, math.ceil(width / step - 1e-9))
+    return n + n % 2 if even else n
+
+
+def ket_plan(
+    lowered: LoweredSystem, roles: Roles, observables: list[sp.csr_array], width: float, step: float | None
+) -> KetPlan:
+    """Plan for state vectors; unread channels become hidden counters."""
+    jumps = [(K, j) for j, group in enumerate(roles.counted) for K in group] + [(L, -1) for L in roles.unread]
+    A = generator(lowered.H, [L for L, _ in jumps])
+    bound = norm_bound(A)
+    reach = REACH / bound if bound else math.inf
+    alternate = not commute(roles)
+    if step is None:
+        step = default_step(lowered, roles) if roles.diffusive else reach
+    n_sub = substeps(width, step, alternate)
+    dt = width / n_sub
+    pack = _Pack(lowered.dim)
+    slots = [pack.add(expm(A * dt)), pack.add(expm(A * (0.5 * dt)) if roles.diffusive else None)]
+    generator_index = pack.add(A)
+    kraus_index = [[pack.add(K) for K in kraus(c, dt)] for c, _, _ in roles.diffusive]
+    jump_index = [pack.add(L) for L, _ in jumps]
+    observable_index = [pack.add(O) for O in observables]
+    edge_ptr, edge_index = _edges(lowered)
+    return KetPlan(
+        *pack.arrays(),
+        _ints(slots),
+        generator_index,
+        reach,
+        np.array(kraus_index, dtype=np.int64).reshape(-1, 3),
+        _ints([kind for _, kind, _ in roles.diffusive]),
+        _ints([output for _, _, output in roles.diffusive]),
+        _ints(jump_index),
+        _ints([counter for _, counter in jumps]),
+        _ints(observable_index),
+        edge_ptr,
+        edge_index,
+        dt,
+        n_sub,
+        alternate,
+    )
+
+
+def density_plan(
+    lowered: LoweredSystem, roles: Roles, observables: list[sp.csr_array], width: float, step: float | None
+) -> DensityPlan:
+    """Plan for density matrices; unread channels are averaged over."""
+    counted = [K for group in roles.counted for K in group]
+    A = generator(lowered.H, roles.unread + counted)
+    bound = 2 * norm_bound(A) + sum(norm_bound(L) ** 2 for L in roles.unread)
+    reach = REACH / bound if bound else math.inf
+    alternate = not commute(roles)
+    exact = not roles.diffusive
+    if step is None:
+        step = math.inf if exact else default_step(lowered, roles)
+    n_sub = substeps(width, step, alternate)
+    dt = width / n_sub
+    pack = _Pack(lowered.dim)
+    slots = [[pack.add(None)] * 2] * 2
+    if not exact:
+        slots = [[pack.add(E) for E in slot_operators(A, roles.unread, t)] for t in (dt, 0.5 * dt)]
+    generator_index = pack.add(A)
+    gain = [pack.add(L) for L in roles.unread]
+    sets = [kraus(c, dt) for c, _, _ in roles.diffusive]
+    moments = [
+        [pack.add(prune(X)) for X in (K[0].conj().T @ K[1], K[1].conj().T @ K[1], K[0].conj().T @ K[2])]
+        for K in sets
+    ]
+    click_ptr = np.cumsum([0] + [len(group) for group in roles.counted])
+    clicks = [pack.add(K) for K in counted]
+    observable_index = [pack.add(O) for O in observables]
+    edge_ptr, edge_index = _edges(lowered)
+    return DensityPlan(
+        *pack.arrays(),
+        np.array(slots, dtype=np.int64),
+        generator_index,
+        reach,
+        _ints(gain),
+        _ints([kind for _, kind, _ in roles.diffusive]),
+        _ints([output for _, _, output in roles.diffusive]),
+        np.array(moments, dtype=np.int64).reshape(-1, 3),
+        *_joint_patterns(sets, lowered.dim),
+        click_ptr.astype(np.int64),
+        _ints(clicks),
+        _ints(observable_index),
+        edge_ptr,
+        edge_index,
+        dt,
+        n_sub,
+        alternate,
+        exact,
+    )
+
+
+class _Pack:
+    """Collects CSR operators into shared arrays."""
+
+    def __init__(self, d: int) -> None:
+        self.d = d
+        self.ptr: list[np.ndarray] = []
+        self.col: list[np.ndarray] = []
+        self.data: list[np.ndarray] = []
+        self.used = 0
+
+    def add(self, A: sp.csr_array | None) -> int:
+        A = sp.csr_array((self.d, self.d), dtype=complex) if A is None else A
+        self.ptr.append(A.indptr.astype(np.int64) + self.used)
+        self.col.append(A.indices.astype(np.int64))
+        self.data.append(A.data.astype(complex))
+        self.used += A.nnz
+        return len(self.ptr) - 1
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        data = np.concatenate(self.data)
+        return (
+            np.ascontiguousarray(self.ptr),
+            np.concatenate(self.col),
+            np.ascontiguousarray(data.real),
+            np.ascontiguousarray(data.imag),
+        )
+
+
+def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """K0, K1, K2 of every diffusive channel on the union of their patterns."""
+    ptr, col = np.zeros((len(sets), d + 1), dtype=np.int64), []
+    values: list[list[np.ndarray]] = [[], [], []]
+    used = 0
+    for i, K in enumerate(sets):
+        union = sp.csr_array(sum((sp.csr_array((np.ones(k.nnz), k.indices, k.indptr), k.shape) for k in K), 0 * abs(K[0])))
+        union.sort_indices()
+        rows = np.repeat(np.arange(d), np.diff(union.indptr))
+        ptr[i] = union.indptr.astype(np.int64) + used
+        col.append(union.indices.astype(np.int64))
+        for j, k in enumerate(K):
+            values[j].append(np.asarray(k[rows, union.indices]).reshape(-1).astype(complex))
+        used += union.nnz
+    if not sets:
+        return ptr, np.zeros(0, dtype=np.int64), np.zeros((3, 0)), np.zeros((3, 0))
+    table = np.array([np.concatenate(v) for v in values])
+    return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag)
+
+
+def _edges(lowered: LoweredSystem) -> tuple[np.ndarray, np.ndarray]:
+    parts = list(lowered.basis.edges.values())
+    ptr = np.cumsum([0] + [len(p) for p in parts]).astype(np.int64)
+    return ptr, (np.concatenate(parts) if parts else np.zeros(0)).astype(np.int64)
+
+
+def _ints(values: list[int]) -> np.ndarray:
+    return np.array(values, dtype=np.int64)

@@ -1,0 +1,165 @@
+"""From H and channels to the maps of one step: propagators, Kraus operators, completeness.
+
+A step is the symmetric splitting ``P(dt/2) D P(dt/2)``:
+
+* P: Hamiltonian, jumps and unwatched loss.  No-jump part ``exp[(−iH − Γ/2)t]``, Γ = ΣL†L.
+* D: one diffusive channel c after the other, ``ψ → (K0 + z K1 + z2 K2)ψ`` with
+  ``K0 = e^{−c†c dt/2}``, ``K1 = √K0 c √K0``, ``K2 = √K0 c² √K0 / 2`` and z = dY, z2 = dY² − dt
+  (homodyne) or z = dZ*, z2 = dZ*² (heterodyne): the exponential ``exp(cz − …)`` to second order in
+  Hermite polynomials.  Averaged over the noise its defect is ``S − 1 = O(dt³)``; multiplying by
+  S^{−1/2} removes it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.linalg as la
+import scipy.sparse as sp
+
+#: Entries of propagators below this are dropped; the defect that this leaves is part of the test.
+DROP = 1e-13
+DENSE_LIMIT = 1500
+
+
+def prune(A: sp.csr_array, drop: float = DROP) -> sp.csr_array:
+    """CSR without entries of modulus <= drop, indices sorted."""
+    A = sp.csr_array(A, dtype=complex)
+    A.data[np.abs(A.data) <= drop] = 0.0
+    A.eliminate_zeros()
+    A.sort_indices()
+    return A
+
+
+def norm_bound(A: sp.csr_array) -> float:
+    """Upper bound of the spectral norm, √(‖A‖₁‖A‖∞)."""
+    if A.nnz == 0:
+        return 0.0
+    absolute = abs(A)
+    return math.sqrt(absolute.sum(axis=0).max() * absolute.sum(axis=1).max())
+
+
+def expm(A: sp.csr_array) -> sp.csr_array:
+    """exp(A) of a sparse matrix by scaling, Taylor and squaring; entries below DROP are dropped."""
+    d = A.shape[0]
+    squarings = max(0, math.ceil(math.log2(max(norm_bound(A), 1e-300) / 0.5)))
+    scaled = A / 2.0**squarings
+    drop = DROP * 1e-3
+    total = term = sp.eye_array(d, dtype=complex, format="csr")
+    for k in range(1, 20):
+        term = prune(term @ scaled / k, drop)
+        if term.nnz == 0:
+            break
+        total = total + term
+    for _ in range(squarings):
+        total = prune(total @ total, drop)
+    return prune(total)
+
+
+def inverse_root(S: sp.csr_array) -> sp.csr_array:
+    """S^{−1/2} of a positive matrix; by series where S is close to 1, so that it stays sparse."""
+    d = S.shape[0]
+    one = sp.eye_array(d, dtype=complex, format="csr")
+    X = prune(S - one, 1e-16)
+    if norm_bound(X) < 1e-3:  # next term 35/128 X⁴ < 3e-13
+        X2 = prune(X @ X, 1e-16)
+        return prune(one - 0.5 * X + 0.375 * X2 - 0.3125 * (X2 @ X))
+    return prune(sp.csr_array(_power(S, -0.5)))
+
+
+def completing(S: sp.csr_array, target: sp.csr_array) -> sp.csr_array:
+    """C near 1 with C†SC = target, for positive S ≈ target."""
+    d = S.shape[0]
+    one = sp.eye_array(d, dtype=complex, format="csr")
+    if norm_bound(prune(target - one, 1e-16)) < 1e-12:
+        return inverse_root(S)
+    root = _power(S, 0.5)
+    inverse = _power(S, -0.5)
+    middle = _power(sp.csr_array(root @ target.toarray() @ root), 0.5)
+    return prune(sp.csr_array(inverse @ middle @ inverse))
+
+
+def _power(S: sp.csr_array, exponent: float) -> np.ndarray:
+    d = S.shape[0]
+    if d > DENSE_LIMIT:
+        raise ValueError(
+            f"Argument `step` must be smaller for a system of dimension {d}: the step's completeness cannot be "
+            "restored sparsely. Pass a shorter `step`."
+        )
+    values, vectors = la.eigh(S.toarray())
+    if values[0] <= 1e-12:
+        raise ValueError("Argument `step` must be smaller: a measurement step has lost all probability of a state.")
+    return (vectors * values**exponent) @ vectors.conj().T
+
+
+def kraus(c: sp.csr_array, dt: float) -> tuple[sp.csr_array, sp.csr_array, sp.csr_array]:
+    """K0, K1, K2 of a diffusive channel over dt, with ΣK†K = 1 to rounding.
+
+    ``E[K†K] = K0†K0 + dt K1†K1 + 2dt² K2†K2`` for homodyne and heterodyne alike.
+    """
+    rate = c.conj().T @ c
+    root = expm(-0.25 * dt * rate)
+    K = [prune(root @ root), prune(root @ c @ root), prune(0.5 * (root @ c @ c @ root))]
+    C = inverse_root(completeness(K, dt))
+    return prune(K[0] @ C), prune(K[1] @ C), prune(K[2] @ C)
+
+
+def completeness(K: list[sp.csr_array] | tuple[sp.csr_array, ...], dt: float) -> sp.csr_array:
+    """E[K†K] over the noise of one diffusive channel."""
+    return sum((w * (k.conj().T @ k) for w, k in zip((1.0, dt, 2.0 * dt * dt), K, strict=True)), 0 * K[0])
+
+
+def generator(H: sp.csr_array, jumps: list[sp.csr_array]) -> sp.csr_array:
+    """−iH − ½ΣL†L."""
+    A = -1j * H
+    for L in jumps:
+        A = A - 0.5 * (L.conj().T @ L)
+    return prune(A, 0.0)
+
+
+def gain_dual(X: sp.csr_array, gain: list[sp.csr_array]) -> sp.csr_array:
+    """J†(X) = ΣL†XL."""
+    return sum((L.conj().T @ X @ L for L in gain), 0 * X)
+
+
+def slot_dual(X: sp.csr_array, first: sp.csr_array, last: sp.csr_array, gain: list, t: float) -> sp.csr_array:
+    """Adjoint of ``P = last e^{Jt} first`` (e^{Jt} to second order) applied to X."""
+    X = last.conj().T @ X @ last
+    Y = X + 0.5 * t * gain_dual(X, gain)
+    X = X + t * gain_dual(Y, gain)
+    return prune(first.conj().T @ X @ first, 1e-16)
+
+
+def exact_dual(A: sp.csr_array, gain: list[sp.csr_array], t: float) -> sp.csr_array:
+    """e^{𝓛†t}(1) for 𝓛ρ = Aρ + ρA† + Jρ: the exact no-click probability operator."""
+    d = A.shape[0]
+    one = sp.eye_array(d, dtype=complex, format="csr")
+
+    def dual(X: sp.csr_array) -> sp.csr_array:
+        return prune(A.conj().T @ X + X @ A + gain_dual(X, gain), 1e-17)
+
+    if norm_bound(dual(one)) < 1e-12 * max(1.0, norm_bound(A)):
+        return one
+    pieces = max(1, math.ceil(t * 2 * norm_bound(A)))
+    X = one
+    for _ in range(pieces):
+        term = total = X
+        for k in range(1, 25):
+            term = dual(term) * (t / pieces / k)
+            if term.nnz == 0 or abs(term).max() < 1e-17:
+                break
+            total = total + term
+        X = prune(total, 1e-16)
+    return X
+
+
+def slot_operators(
+    A: sp.csr_array, gain: list[sp.csr_array], t: float
+) -> tuple[sp.csr_array, sp.csr_array]:
+    """(first, last) of the density matrix' ``P(t) = last e^{Jt} first`` with P†(1) exact."""
+    half = expm(0.5 * t * A)
+    if not gain:  # exp(At) is exact already
+        return half, half
+    S = slot_dual(sp.eye_array(A.shape[0], dtype=complex, format="csr"), half, half, gain, t)
+    return prune(half @ completing(S, exact_dual(A, gain, t))), half
