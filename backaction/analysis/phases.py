@@ -420,8 +420,8 @@ def _circular(
     total = ntraj * n
     k = np.arange(1, int(harmonics) + 1)
     rotors = np.exp(-1j * phi[:, :, None] * k)
-    # two harmonics at least decide the blocks: a symmetric double peak moves only in the second
-    guide = rotors if harmonics >= 2 else np.exp(-1j * phi[:, :, None] * np.arange(1, 3))
+    # four harmonics decide the blocks: a symmetric double peak, say, moves only in the second
+    guide = rotors[:, :, :4] if harmonics >= 4 else np.exp(-1j * phi[:, :, None] * np.arange(1, 5))
     blocks = choose_blocks(guide)
     warn_too_few(blocks, "a phase distribution")
     sums = blocks.sums(rotors)
@@ -436,7 +436,8 @@ def _circular(
         unit.real**2 * q_stderr.real**2 + unit.imag**2 * q_stderr.imag**2 + 2 * unit.real * unit.imag * cross
     )
     # n independent samples would have the variances E|exp(-i k phi) - q_k|^2 / n
-    n_effective = float(np.sum(1 - q_abs**2) / variance.sum()) if variance.sum() > 0 else float("nan")
+    spread, error = float(np.sum(1 - q_abs**2)), float(variance.sum())
+    n_effective = spread / error if spread > 1e-12 and error > 0 else float("nan")  # NaN: phases all equal
     data: dict[str, Any] = {
         "q": ("harmonic", q),
         "q_stderr": ("harmonic", q_stderr),

@@ -381,21 +381,28 @@ def _smooth(power: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return np.asarray(np.convolve(power, kernel, "same") / np.convolve(np.ones(power.size), kernel, "same"))
 
 
+def _deviance(
+    x: NDArray[np.float64], power: NDArray[np.float64], floor: float, c: NDArray[np.float64]
+) -> float:
+    """-log likelihood of one segment's power about floor + 1/q(x); infinite where q <= 0."""
+    q = np.polynomial.polynomial.polyval(x, c)
+    if not np.all(q > 0):
+        return math.inf
+    mu = floor + 1 / q
+    return float(np.sum(power / mu + np.log(mu)))
+
+
 def _fit(
     x: NDArray[np.float64], power: NDArray[np.float64], floor: float, start: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Coefficients c of power = floor + 1/q(x), q = sum c_k x^k, by Fisher scoring of the Gamma likelihood.
 
-    A Lorentzian is exactly of this form with two powers of x; higher ones hold its skewness.
+    A Lorentzian is exactly of this form with q of degree 2; higher powers hold skewness.
     """
     basis = x[:, None] ** np.arange(start.size)
 
     def deviance(c: NDArray[np.float64]) -> float:
-        q = basis @ c
-        if not np.all(q > 0):
-            return math.inf
-        mu = floor + 1 / q
-        return float(np.sum(power / mu + np.log(mu)))
+        return _deviance(x, power, floor, c)
 
     c = start
     best = deviance(c)
@@ -476,15 +483,17 @@ def _line(spec: xr.Dataset, band: tuple[float, float] | None, floor: float | Non
         return _Line(float(frequency[top]), float(height), math.nan, replicates, False, level)
     centre, scale = (frequency[first] + frequency[last]) / 2, (frequency[last] - frequency[first]) / 2
     x = (frequency[points] - centre) / scale
-    order = 4 if x.size >= 12 else 2
     # start from a parabola in 1/(smoothed power), which is positive on the region by its choice
-    start = np.zeros(order + 1)
     y = 1 / (smooth[points] - level)
-    start[:3] = np.linalg.lstsq((x[:, None] ** np.arange(3)) / y[:, None], np.ones(x.size), rcond=None)[0]
-    if not np.all(np.polynomial.Polynomial(start)(x) > 0):
-        start[:] = 0
-        start[0] = float(np.median(y))
-    c = _fit(x, power[points], level, start)
+    c = np.linalg.lstsq((x[:, None] ** np.arange(3)) / y[:, None], np.ones(x.size), rcond=None)[0]
+    if not math.isfinite(_deviance(x, power[points], level, c)):
+        c = np.array([float(np.median(y)), 0.0, 0.0])
+    # as many powers of x as the data ask for (Akaike): two hold a Lorentzian, the rest its skewness
+    fits = []
+    for order in range(2, min(10, x.size // 3) + 1, 2):
+        c = _fit(x, power[points], level, np.pad(c, (0, order + 1 - c.size)))
+        fits.append((_deviance(x, power[points], level, c) / relative**2 + order, c))
+    c = min(fits, key=lambda fit: fit[0])[1]
     position, top_height, full_width = _read_off(c, -1.0, 1.0)
     rng = np.random.default_rng(seed)
     mu = level + 1 / np.polynomial.Polynomial(c)(x)
@@ -503,10 +512,11 @@ def peak(
 ) -> xr.Dataset:
     """Position and height of the highest line.
 
-    Where the power (smoothed as little as the noise allows) exceeds 30 % of the line's height, `floor +
-    1/q(w)` with a polynomial q of fourth degree is fitted with the Gamma likelihood: it holds Lorentzians
-    exactly and skewed lines well. The errors come from a parametric bootstrap: the fit, times Gamma noise of
-    the measured relative error.
+    Where the power (smoothed as little as the noise allows) exceeds 30 % of the line's height,
+    ``floor + 1/q(w)`` is fitted with the Gamma likelihood, q a polynomial of degree 2 (a Lorentzian) to 10,
+    the degree chosen by Akaike's criterion: skewed lines need more. The errors come from a parametric
+    bootstrap, the fit times Gamma noise of the measured relative error; they do not hold the choice of the
+    degree.
 
     Parameters
     ----------

@@ -127,7 +127,7 @@ def _memory(values: ArrayLike, pooled: bool) -> tuple[float, float]:
         if not c[0].real > 1e-28 * scale:
             continue  # a constant has no fluctuations to correlate
         rho = c / c[0].real
-        size_of_rho = np.where(np.abs(rho) > 3 / np.sqrt(samples), np.abs(rho), rho.real)
+        size_of_rho = np.where(np.abs(rho) > 3 / np.sqrt(ntraj * n), np.abs(rho), rho.real)
         tau = 1 + 2 * np.concatenate([[0.0], np.cumsum(size_of_rho[1:])])
         closed = np.flatnonzero(np.arange(n) >= 5 * np.maximum(tau, 1.0))
         if closed.size == 0:
@@ -259,8 +259,8 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
     -------
     xarray.Dataset
         `mean` and `stderr` over the remaining dims (complex values: the standard error of the real part + 1j
-        times that of the imaginary part). attrs: n_samples, n_trajectories, n_blocks, error_method,
-        correlation_time (samples; NaN from 20 trajectories on).
+        times that of the imaginary part). attrs: n_samples, n_trajectories, n_blocks (of the quantity with
+        the fewest), error_method, correlation_time (samples; NaN from 20 trajectories on).
 
     Raises
     ------
@@ -321,17 +321,26 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
         raise ValueError(f"Argument `values` must not be empty, but has shape {x.shape}.")
     if not np.iscomplexobj(x):
         x = x.astype(float)
+    shape = x.shape[2:]
     flat = x.reshape((*x.shape[:2], -1))
-    blocks = choose_blocks(flat)
-    warn_too_few(blocks, "the mean")
-    sums = blocks.sums(x)
+    nq = flat.shape[2]
+    if x.shape[0] >= ENOUGH_TRAJECTORIES:
+        groups = [slice(None)]
+    else:
+        # each quantity has blocks of its own: the longest of many noisy estimates of tau would be too long
+        groups = [slice(q, q + 1) for q in range(nq)]
+    mean, stderr = np.empty(nq, dtype=x.dtype), np.empty(nq, dtype=x.dtype)
+    chosen = [choose_blocks(flat[:, :, group]) for group in groups]
+    for group, blocks in zip(groups, chosen, strict=True):
+        sums = blocks.sums(flat[:, :, group])
+        mean[group] = block_mean(sums, blocks.lengths)
+        stderr[group] = block_stderr(sums, blocks.lengths)
+    fewest = min(chosen, key=lambda blocks: blocks.count)
+    warn_too_few(fewest, "the mean")
     return xr.Dataset(
-        {
-            "mean": (rest, block_mean(sums, blocks.lengths)),
-            "stderr": (rest, block_stderr(sums, blocks.lengths)),
-        },
+        {"mean": (rest, mean.reshape(shape)), "stderr": (rest, stderr.reshape(shape))},
         coords=coords,
-        attrs=block_attrs(blocks, x.shape[0], x.shape[0] * x.shape[1]),
+        attrs=block_attrs(fewest, x.shape[0], x.shape[0] * x.shape[1]),
     )
 
 

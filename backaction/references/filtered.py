@@ -28,7 +28,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from ..systems.unconditional import Sectors, left, right
-from .krylov import expm_krylov
+from .propagation import DIMENSION, expm_krylov
 
 Pair = tuple[int, int]
 
@@ -53,6 +53,11 @@ class Hierarchy:
     rho: np.ndarray
     channels: tuple[sp.csr_array, sp.csr_array]
     order: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes needed at the peak, about: the Krylov space."""
+        return 16 * self.size * (DIMENSION + 6)
 
     @cached_property
     def _superoperators(self) -> tuple[list[sp.csr_array], list[sp.csr_array]]:
@@ -87,7 +92,7 @@ class Hierarchy:
         shared: dict[bytes, np.ndarray] = {}
         return {key: shared.setdefault(m.tobytes(), m) for key, m in found.items()}
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Complex numbers in the whole hierarchy."""
         return sum(len(m) * (p + 1) * (q + 1) for (p, q), m in self.members.items())
@@ -125,7 +130,8 @@ class Hierarchy:
     def _transposes(self) -> dict[int, np.ndarray]:
         transposed = self.sectors.transposed()
         return {
-            p: np.searchsorted(self.members[p, p], transposed[self.members[p, p]]) for p in range(self.order + 1)
+            p: np.searchsorted(self.members[p, p], transposed[self.members[p, p]])
+            for p in range(self.order + 1)
         }
 
     def _views(self, vector: np.ndarray) -> dict[Pair, np.ndarray]:
@@ -160,7 +166,7 @@ class Hierarchy:
             out = out + out[self._transposes[p]].conj().transpose(0, 2, 1)
         return out
 
-    def boxcar(self, window: float, tolerance: float = 1e-9) -> dict[Pair, np.ndarray]:
+    def boxcar(self, window: float, tolerance: float = 1e-8) -> dict[Pair, np.ndarray]:
         """R_mn at the end of a boxcar [0, window] that starts in the steady state."""
         coupling = window**-0.5
 

@@ -16,6 +16,9 @@ from math import factorial
 import numpy as np
 from scipy.special import gamma, gammaln, hyp2f1
 
+#: Values of λ that `summed_harmonics` tries.
+SCALES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+
 
 def gaussian_harmonics(r: complex, harmonics: int) -> np.ndarray:
     """``q_k = r^k Γ(1+k/2)²/k! ₂F₁(k/2, k/2; k+1; |r|²)`` of two complex Gaussian amplitudes.
@@ -44,8 +47,8 @@ def covariance(moments: np.ndarray) -> np.ndarray:
     return np.array([[moments[(*unit[i], *unit[j])] for j in range(2)] for i in range(2)])
 
 
-def phase_harmonics(moments: np.ndarray, harmonics: int) -> np.ndarray:
-    """Harmonics of arg(Z_B/Z_A) from normally ordered moments.
+def phase_harmonics(moments: np.ndarray, harmonics: int, scale: float = 1.0) -> np.ndarray:
+    """Harmonics of arg(Z_B/Z_A) from normally ordered moments, term by term.
 
     Parameters
     ----------
@@ -53,32 +56,51 @@ def phase_harmonics(moments: np.ndarray, harmonics: int) -> np.ndarray:
         ⟨v†^n v^m⟩/√(m! n!) at [m_A, m_B, n_A, n_B] for |m| = |n| ≤ P.
     harmonics : int
         K.
+    scale : float
+        λ: the Gaussian pulled out of the series has covariance 1 + λN.
 
     Returns
     -------
-    ndarray of complex, (P, K)
-        q_k with terms up to order 1, ..., P.
+    ndarray of complex, (P+1, K)
+        q_k with terms up to order 0, 1, ..., P.
     """
     P = moments.shape[0] - 1
-    N = covariance(moments)
+    N = scale * covariance(moments)
     K = _divide_by_gaussian(moments, N)
     alpha, beta, c = 1 + N[0, 0].real, 1 + N[1, 1].real, N[0, 1]
-    out = np.zeros((P, harmonics), dtype=complex)
+    direction = c / abs(c) if c else 1.0
+    k = np.arange(1, harmonics + 1)
+    out = np.zeros((P + 1, harmonics), dtype=complex)
     for order in range(P + 1):
-        if order in (1,):
-            continue
         for m in range(order + 1):
             for n in range(order + 1):
-                value = K[m, order - m, n, order - n]
-                if value == 0:
-                    continue
-                for k in range(1, harmonics + 1):
-                    shift = k + n - m
-                    term = _integral(m + n, 2 * order - m - n, abs(shift), alpha, beta, abs(c))
-                    phase = (c / abs(c)) ** shift if shift and abs(c) else 1.0
-                    sign = (-1) ** (order + n - m)
-                    out[max(order, 1) - 1 :, k - 1] += k**2 * sign * value * phase * term
-    return out
+                shift = k + n - m
+                term = _integral(m + n, 2 * order - m - n, np.abs(shift), alpha, beta, abs(c))
+                sign = (-1.0) ** (order + n - m)
+                out[order] += k**2 * sign * K[m, order - m, n, order - n] * direction**shift * term
+    return np.cumsum(out, axis=0)
+
+
+def summed_harmonics(moments: np.ndarray, harmonics: int) -> tuple[np.ndarray, float]:
+    """Harmonics from the series that converges best, and an estimate of its error.
+
+    The Gaussian may have any covariance 1 + λN: λ = 1 is best for thermal light, small λ for light
+    that is steadier than thermal.  The last terms decide.
+
+    Returns
+    -------
+    q : ndarray of complex, (K,)
+        Harmonics.
+    error : float
+        The last term, or how far the best three series are apart.
+    """
+    series = [phase_harmonics(moments, min(harmonics, 4), scale)[-3:] for scale in SCALES]
+    last = [float(np.abs(np.diff(s, axis=0)).sum(axis=0).max()) for s in series]
+    best = np.argsort(last)[:3]
+    last_term = np.abs(series[best[0]][-1] - series[best[0]][-2]).max()
+    apart = max(np.abs(series[i][-1] - series[best[0]][-1]).max() for i in best)
+    error = float(max(last_term, apart))
+    return phase_harmonics(moments, harmonics, SCALES[best[0]])[-1], error
 
 
 def _divide_by_gaussian(moments: np.ndarray, N: np.ndarray) -> np.ndarray:
@@ -102,9 +124,8 @@ def _divide_by_gaussian(moments: np.ndarray, N: np.ndarray) -> np.ndarray:
     return K
 
 
-def _integral(s: int, t: int, order: int, alpha: float, beta: float, c: float) -> float:
-    """``∫∫₀^∞ dx dy x^{s−1} y^{t−1} e^{−αx²−βy²} I_l(2xyc)`` with l = `order`."""
+def _integral(s: int, t: int, order: np.ndarray, alpha: float, beta: float, c: float) -> np.ndarray:
+    """``∫∫₀^∞ dx dy x^{s−1} y^{t−1} e^{−αx²−βy²} I_l(2xyc)`` for l = `order`."""
     p, q = 0.5 * (s + order), 0.5 * (t + order)
-    z = c**2 / (alpha * beta)
     log = gammaln(p) + gammaln(q) - gammaln(order + 1) - p * np.log(alpha) - q * np.log(beta)
-    return 0.25 * float(np.exp(log)) * c**order * float(hyp2f1(p, q, order + 1, z))
+    return 0.25 * np.exp(log) * c**order * hyp2f1(p, q, order + 1, c**2 / (alpha * beta))

@@ -39,9 +39,13 @@ class Site(ABC):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name.isidentifier()):
-            raise ValueError(f"Argument `name` must be an identifier (letters, digits, _), but is {self.name!r}.")
+            raise ValueError(
+                f"Argument `name` must be an identifier (letters, digits, _), but is {self.name!r}."
+            )
         if not isinstance(self.levels, (int, np.integer)) or self.levels < 2:
-            raise ValueError(f"Argument `levels` of site {self.name!r} must be an integer >= 2, but is {self.levels!r}.")
+            raise ValueError(
+                f"Argument `levels` of site {self.name!r} must be an integer >= 2, but is {self.levels!r}."
+            )
 
     #: May the number of basis states be chosen freely (bosons), so that a cut-off edge exists?
     truncated = False
@@ -107,7 +111,9 @@ class Boson(Site):
         out: list[tuple[Element | None, complex]] = []
         for k in range(min(n, p) + 1):  # a^n a†^p = Σ k! C(n,k) C(p,k) a†^(p−k) a^(n−k)
             element = (m + p - k, n + q - k)
-            out.append((element if element != (0, 0) else None, float(factorial(k) * comb(n, k) * comb(p, k))))
+            out.append(
+                (element if element != (0, 0) else None, float(factorial(k) * comb(n, k) * comb(p, k)))
+            )
         return out
 
     def adjoint(self, x: tuple[int, int]) -> Element:
@@ -151,7 +157,9 @@ class Levels(Site):
         """Matrix unit |i⟩⟨j|."""
         for index in (i, j):
             if not 0 <= index < self.levels:
-                raise ValueError(f"Level index of site {self.name!r} must lie in 0..{self.levels - 1}, but is {index}.")
+                raise ValueError(
+                    f"Level index of site {self.name!r} must lie in 0..{self.levels - 1}, but is {index}."
+                )
         return self._operator((i, j))
 
     def operator(self, matrix: Any) -> Operator:
@@ -161,7 +169,9 @@ class Levels(Site):
             raise ValueError(
                 f"Argument `matrix` must have shape ({self.levels}, {self.levels}), but has {matrix.shape}."
             )
-        return Operator({((self, (int(i), int(j))),): matrix[i, j] for i, j in zip(*np.nonzero(matrix), strict=True)})
+        return Operator(
+            {((self, (int(i), int(j))),): matrix[i, j] for i, j in zip(*np.nonzero(matrix), strict=True)}
+        )
 
     def multiply(self, x: tuple[int, int], y: tuple[int, int]) -> list[tuple[Element | None, complex]]:
         return [((x[0], y[1]), 1.0)] if x[1] == y[0] else []
@@ -171,7 +181,9 @@ class Levels(Site):
 
     def matrix(self, x: tuple[int, int], levels: int) -> sp.csr_array:
         if levels != self.levels:
-            raise ValueError(f"Site {self.name!r} has exactly {self.levels} levels; a basis cannot give it {levels}.")
+            raise ValueError(
+                f"Site {self.name!r} has exactly {self.levels} levels; a basis cannot give it {levels}."
+            )
         return sp.csr_array(([1.0], ([x[0]], [x[1]])), shape=(levels, levels), dtype=complex)
 
     def label(self, x: tuple[int, int]) -> str:

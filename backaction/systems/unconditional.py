@@ -210,9 +210,9 @@ def _steady_state(sectors: Sectors, check_unique: bool) -> np.ndarray:
             inverse = _solver(sp.csc_array(matrix)) if matrix.nnz else None
             if inverse is None or _smallest(inverse, len(other)) < SINGULAR * scale:
                 raise _not_unique("a coherence never decays")
-    rho = np.zeros(d * d, dtype=complex)
-    rho[members] = vector
-    rho = rho.reshape(d, d)
+    full = np.zeros(d * d, dtype=complex)
+    full[members] = vector
+    rho = full.reshape(d, d)
     rho = 0.5 * (rho + rho.conj().T)
     return rho / np.trace(rho).real
 

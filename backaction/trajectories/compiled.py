@@ -12,6 +12,14 @@ import numba
 FASTMATH = {"contract", "nsz"}
 
 
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": FASTMATH, "error_model": "numpy"}
+
+
 def kernel(function: Callable) -> Any:
     """Compile a kernel: no GIL, cached on disk, division by zero gives inf instead of a branch."""
-    return numba.njit(nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")(function)
+    return numba.njit(**_OPTIONS)(function)
+
+
+def inlined(function: Callable) -> Any:
+    """Compile a helper of the inner loop into its caller: a plan is hundreds of words to pass."""
+    return numba.njit(**_OPTIONS, forceinline=True)(function)

@@ -119,7 +119,9 @@ def run(job: Job, n_jobs: int, progress: bool) -> tuple[list[Batch], bool]:
     batches = range(0, job.ntraj, job.lanes)
     done: list[Batch] = []
     interrupted = False
-    with tqdm(total=job.ntraj * n_bins, unit="bin", unit_scale=True, disable=not progress, desc="trajectories") as bar:
+    with tqdm(
+        total=job.ntraj * n_bins, unit="bin", unit_scale=True, disable=not progress, desc="trajectories"
+    ) as bar:
         live = _LIVE[job.key] = _Live(bar)
         try:
             for batch in _parallel(job, batches, n_jobs):
@@ -170,8 +172,10 @@ def run_batch(job: Job, first: int) -> Batch:
     current = np.zeros((job.n_currents, n_bins, lanes), dtype=complex)
     expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)
     states = np.zeros((job.n_saved if job.states else 0, lanes, size), dtype=complex)
-    module = ket_kernel if job.is_ket else density_kernel
-    module.save(plan0, work, 0, expectations, states)
+    if job.is_ket:
+        ket_kernel.save(plan0, work, 0, 0, expectations, states)
+    else:
+        density_kernel.save(plan0, work, 0, expectations, states)
     saved = 1
     clicks: list[tuple[np.ndarray, np.ndarray]] = []
     times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
@@ -225,13 +229,16 @@ def _workspace(plan: Plan) -> Any:
     n_edges = len(plan.edge_ptr) - 1
     if isinstance(plan, ket_kernel.KetPlan):
         return ket_kernel.ket_work(d, n_edges)
-    return density_kernel.density_work(d, n_edges, plan.pattern_col.size, plan.click_ops.size > 0 or plan.exact)
+    return density_kernel.density_work(
+        d, n_edges, plan.pattern_col.size, plan.click_ops.size > 0 or plan.exact
+    )
 
 
 def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
     """Put every lane into its initial state; a mixture is drawn from with the lane's own generator."""
     lanes = job.lanes
-    re, im = work.re.reshape(-1, lanes), work.im.reshape(-1, lanes)
+    size = job.dim if job.is_ket else job.dim**2
+    re, im = work.re.reshape(-1, lanes)[:size], work.im.reshape(-1, lanes)[:size]
     for lane, rng in enumerate(rngs):
         if job.per_trajectory:
             state = job.initial[min(first + lane, len(job.initial) - 1)][1]
@@ -239,13 +246,17 @@ def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
             state = job.initial[0][1]
         else:
             cumulative = np.cumsum([p for p, _ in job.initial])
-            state = job.initial[int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))][1]
+            state = job.initial[
+                int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+            ][1]
         flat = np.asarray(state).reshape(-1)
         re[:, lane], im[:, lane] = flat.real, flat.imag
         work.threshold[lane] = rng.random()
 
 
-def _clicks_by_lane(clicks: list[tuple[np.ndarray, np.ndarray]], kept: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _clicks_by_lane(
+    clicks: list[tuple[np.ndarray, np.ndarray]], kept: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     if not clicks:
         return [(np.empty(0), np.empty(0, dtype=np.int64))] * kept
     times = np.concatenate([t for t, _ in clicks])

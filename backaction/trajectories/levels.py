@@ -45,4 +45,6 @@ def as_level(level: object) -> Level | None:
         return level
     if isinstance(level, str) and level in BY_NAME:
         return BY_NAME[level]()
-    raise ValueError(f'Argument `level` must be "auto", "ket", "density", ba.Ket() or ba.Density(), but is {level!r}.')
+    raise ValueError(
+        f'Argument `level` must be "auto", "ket", "density", ba.Ket() or ba.Density(), but is {level!r}.'
+    )

@@ -14,10 +14,14 @@ from ..unravelings import Detector, Unraveling
 from .kernels.density import DensityPlan
 from .kernels.ket import KetPlan
 from .kernels.lane import REACH
-from .propagators import expm, generator, kraus, norm_bound, prune, slot_operators
+from .propagators import DROP, SPLITTING_DROP, expm, generator, kraus, norm_bound, prune, slot_operators
 
 #: Default step: this over the mean rate of events plus the root-mean-square of H.
 STEP_FRACTION = 0.1
+#: Click times relative to their slot: to rounding where counting is all, well below the step's own error beside
+#: diffusive detectors.
+EXACT_TOLERANCE = 1e-15
+DIFFUSIVE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ def commute(roles: Roles) -> bool:
 
 def default_step(lowered: LoweredSystem, roles: Roles) -> float:
     """A step short against the mean rate of events and the spread of H over the basis."""
-    operators = [c for c, _, _ in roles.diffusive] + roles.unread + [K for group in roles.counted for K in group]
+    operators = (
+        [c for c, _, _ in roles.diffusive] + roles.unread + [K for group in roles.counted for K in group]
+    )
     d = lowered.dim
     events = sum(float(abs(L.multiply(L.conj())).sum()) for L in operators) / d
     mean = lowered.H.trace() / d
@@ -127,7 +133,8 @@ def ket_plan(
     n_sub = substeps(width, step, alternate)
     dt = width / n_sub
     pack = _Pack(lowered.dim)
-    slots = [pack.add(expm(A * dt)), pack.add(expm(A * (0.5 * dt)) if roles.diffusive else None)]
+    drop = SPLITTING_DROP if roles.diffusive else DROP
+    slots = [pack.add(expm(A * dt, drop)), pack.add(expm(A * (0.5 * dt), drop) if roles.diffusive else None)]
     generator_index = pack.add(A)
     kraus_index = [[pack.add(K) for K in kraus(c, dt)] for c, _, _ in roles.diffusive]
     jump_index = [pack.add(L) for L, _ in jumps]
@@ -149,6 +156,7 @@ def ket_plan(
         dt,
         n_sub,
         alternate,
+        DIFFUSIVE_TOLERANCE if roles.diffusive else EXACT_TOLERANCE,
     )
 
 
@@ -187,6 +195,7 @@ def density_plan(
         generator_index,
         reach,
         _ints(gain),
+        *_gain_table(roles.unread if not exact else [], lowered.dim),
         _ints([kind for _, kind, _ in roles.diffusive]),
         _ints([output for _, _, output in roles.diffusive]),
         np.array(moments, dtype=np.int64).reshape(-1, 3),
@@ -199,6 +208,7 @@ def density_plan(
         dt,
         n_sub,
         alternate,
+        EXACT_TOLERANCE if exact else DIFFUSIVE_TOLERANCE,
         exact,
     )
 
@@ -237,7 +247,9 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     values: list[list[np.ndarray]] = [[], [], []]
     used = 0
     for i, K in enumerate(sets):
-        union = sp.csr_array(sum((sp.csr_array((np.ones(k.nnz), k.indices, k.indptr), k.shape) for k in K), 0 * abs(K[0])))
+        union = sp.csr_array(
+            sum((sp.csr_array((np.ones(k.nnz), k.indices, k.indptr), k.shape) for k in K), 0 * abs(K[0]))
+        )
         union.sort_indices()
         rows = np.repeat(np.arange(d), np.diff(union.indptr))
         ptr[i] = union.indptr.astype(np.int64) + used
@@ -249,6 +261,35 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
         return ptr, np.zeros(0, dtype=np.int64), np.zeros((3, 0)), np.zeros((3, 0))
     table = np.array([np.concatenate(v) for v in values])
     return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag)
+
+
+def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """J = Σ L·L† on the upper triangle: which elements each element gathers, with what weights."""
+    pairs = np.zeros((d, d), dtype=np.int64)
+    upper = np.triu_indices(d)
+    pairs[upper] = np.arange(len(upper[0]))
+    rows, sources, weights = [], [], []
+    for L in gain:
+        coo = L.tocoo()
+        r, c = np.repeat(np.arange(L.nnz), L.nnz), np.tile(np.arange(L.nnz), L.nnz)
+        keep = coo.row[r] <= coo.row[c]
+        r, c = r[keep], c[keep]
+        rows.append(pairs[coo.row[r], coo.row[c]])
+        sources.append(coo.col[r].astype(np.int64) * d + coo.col[c])
+        weights.append(coo.data[r] * coo.data[c].conj())
+    n = len(upper[0])
+    if not rows:
+        return np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
+    table = sp.csr_array(
+        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(sources))), shape=(n, d * d)
+    )  # channels that read the same element share a term
+    table.sum_duplicates()
+    return (
+        table.indptr.astype(np.int64),
+        table.indices.astype(np.int64),
+        np.ascontiguousarray(table.data.real),
+        np.ascontiguousarray(table.data.imag),
+    )
 
 
 def _edges(lowered: LoweredSystem) -> tuple[np.ndarray, np.ndarray]:

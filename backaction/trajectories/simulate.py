@@ -129,7 +129,9 @@ def simulate(
     if step is not None and not (np.isscalar(step) and np.isreal(step) and 0 < step < math.inf):
         raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
     if not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
+        raise ValueError(
+            f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}."
+        )
     limit = _bytes(max_memory)
     seed_used = noise.entropy(seed)
     chosen = as_level(level)
@@ -146,7 +148,9 @@ def simulate(
     is_ket = isinstance(chosen, Ket)
     roles = assign(lowered, unraveling, hidden=is_ket)
     if not (operators or states or roles.currents or roles.counters):
-        raise ValueError("Argument `unraveling` records nothing and no `observables` or `states` are asked for.")
+        raise ValueError(
+            "Argument `unraveling` records nothing and no `observables` or `states` are asked for."
+        )
     _check_memory(lowered, roles, chosen, edges, ntraj, save_every, len(operators), states, n_jobs, limit)
     matrices = list(operators.values())
     make = ket_plan if is_ket else density_plan
@@ -175,7 +179,17 @@ def simulate(
         "step": runs[0].plan.dt,
         "seed": str(seed_used),
         "recipe": _recipe(
-            system, unraveling, edges, ntraj, seed_used, level, step, list(operators), states, save_every, initial
+            system,
+            unraveling,
+            edges,
+            ntraj,
+            seed_used,
+            level,
+            step,
+            list(operators),
+            states,
+            save_every,
+            initial,
         ),
     }
     prefix = "expect" if complete or not is_ket else "hidden"
@@ -188,9 +202,13 @@ def simulate(
 def _times(times: Any) -> np.ndarray:
     edges = np.asarray(times, dtype=float)
     if edges.ndim != 1 or len(edges) < 2:
-        raise ValueError(f"Argument `times` must hold at least two bin edges in one dimension, but has shape {edges.shape}.")
+        raise ValueError(
+            f"Argument `times` must hold at least two bin edges in one dimension, but has shape {edges.shape}."
+        )
     if not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        raise ValueError("Argument `times` must increase strictly and be finite; sort it and drop repeated edges.")
+        raise ValueError(
+            "Argument `times` must increase strictly and be finite; sort it and drop repeated edges."
+        )
     return edges
 
 
@@ -217,13 +235,25 @@ def _count(value: Any, name: str) -> int:
     return int(value)
 
 
-_UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 
 
 def _bytes(value: str | float) -> float:
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([A-Za-z]*)\s*", str(value))
     if not match or match[2].upper() not in _UNITS:
-        raise ValueError(f'Argument `max_memory` must be a number of bytes or like "2 GiB", but is {value!r}.')
+        raise ValueError(
+            f'Argument `max_memory` must be a number of bytes or like "2 GiB", but is {value!r}.'
+        )
     return float(match[1]) * _UNITS[match[2].upper()]
 
 
@@ -256,11 +286,15 @@ def _initial(lowered: LoweredSystem, initial: Any, ntraj: int) -> tuple[list[np.
         return [steady_state(lowered)], False
     if hasattr(initial, "data_vars"):
         if "state" not in initial:
-            raise ValueError("Argument `initial` is a dataset without states; run it with `states=True` to continue it.")
+            raise ValueError(
+                "Argument `initial` is a dataset without states; run it with `states=True` to continue it."
+            )
         initial = initial["state"].isel(time=-1).values
     d = lowered.dim
     array = initial if isinstance(initial, np.ndarray) else None
-    many = array is not None and (array.ndim == 3 or (array.ndim == 2 and array.shape[1] == d and array.shape[0] != d))
+    many = array is not None and (
+        array.ndim == 3 or (array.ndim == 2 and array.shape[1] == d and array.shape[0] != d)
+    )
     many = many or (array is not None and array.shape == (ntraj, d) and ntraj != d)
     if array is not None and many and array.shape != (d, 1):
         if len(array) != ntraj:
@@ -274,7 +308,9 @@ def _mixture(start: list[np.ndarray], is_ket: bool, per_trajectory: bool) -> lis
         return [(1.0, s if s.ndim == 2 else np.outer(s, s.conj())) for s in start]
     if per_trajectory:
         if any(s.ndim == 2 for s in start):
-            raise ValueError("Argument `initial` must hold kets, one per trajectory, at level 'ket', but holds matrices.")
+            raise ValueError(
+                "Argument `initial` must hold kets, one per trajectory, at level 'ket', but holds matrices."
+            )
         return [(1.0, s) for s in start]
     if start[0].ndim == 1:
         return [(1.0, start[0])]
@@ -323,7 +359,9 @@ def _size(n: float) -> str:
     return f"{n:.3g} GiB"
 
 
-def _warn(batches: list[ensemble.Batch], edge_names: list[str], diffusive: bool, runs: list[ensemble.Run]) -> None:
+def _warn(
+    batches: list[ensemble.Batch], edge_names: list[str], diffusive: bool, runs: list[ensemble.Run]
+) -> None:
     hazard = float(np.mean(np.concatenate([b.hazard for b in batches])))
     if diffusive and hazard > COARSE:
         dt = max(r.plan.dt for r in runs)

@@ -45,7 +45,9 @@ class Detector:
     def __post_init__(self) -> None:
         for channel in self.channels:
             if not (isinstance(channel, str) and channel.isidentifier()):
-                raise ValueError(f"Argument `channel` must be a channel name (an identifier), but is {channel!r}.")
+                raise ValueError(
+                    f"Argument `channel` must be a channel name (an identifier), but is {channel!r}."
+                )
         if not (_real(self.efficiency) and 0 <= self.efficiency <= 1):
             raise ValueError(f"Argument `efficiency` must lie in [0, 1], but is {self.efficiency!r}.")
         if not (_real(self.dark_rate) and 0 <= self.dark_rate < math.inf):
@@ -95,7 +97,9 @@ class Unraveling:
                 seen.add(channel)
         names = [d.name for d in self.detectors]
         if len(set(names)) < len(names):
-            raise ValueError(f"Argument `channel`: two detectors would have the same name in the record: {names}.")
+            raise ValueError(
+                f"Argument `channel`: two detectors would have the same name in the record: {names}."
+            )
 
     @property
     def channels(self) -> tuple[str, ...]:

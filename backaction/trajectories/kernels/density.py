@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import kernel
+from ..compiled import inlined, kernel
 from ..simd import fma4, fma16, load4, load16, splat4, splat16, store4, store16
 from .ket import sample_heterodyne, sample_homodyne
-from .lane import MAX_ORDER, horner, newton, push_click
+from .lane import MAX_ORDER, NOISE_STEPS, complex_values, draw, horner, newton, push_click, survive
 
 LANES = 4
 
@@ -31,6 +31,10 @@ class DensityPlan(NamedTuple):
     generator: int  # A = −iH − Γ/2 of all but the diffusive part; ρ̇ = Aρ + ρA† + Jρ
     reach: float
     gain: np.ndarray  # (n_gain,) operators L of J = Σ L·L†
+    gain_ptr: np.ndarray  # (d (d + 1) / 2 + 1,) terms of J, upper triangle row by row
+    gain_source: np.ndarray  # element r' d + c' that a term reads
+    gain_re: np.ndarray  # its weight
+    gain_im: np.ndarray
     kinds: np.ndarray  # (n_diffusive,)
     outputs: np.ndarray
     moments: np.ndarray  # (n_diffusive, 3) operators K0†K1, K1†K1, K0†K2
@@ -46,6 +50,7 @@ class DensityPlan(NamedTuple):
     dt: float
     n_sub: int
     alternate: bool
+    tolerance: float  # of click times, relative to the slot
     exact: bool  # counting only: no splitting, the generator's Taylor series carries every slot
 
 
@@ -64,10 +69,12 @@ class DensityWork(NamedTuple):
     threshold: np.ndarray
     coef_re: np.ndarray  # (nnz * 16,) values of K(z), each lane's four times over
     coef_im: np.ndarray
+    z: np.ndarray  # (5 * 4,) 1/√trace, Re z, Im z, Re z2, Im z2
     sums: np.ndarray  # (3, 4) complex, moments of the channel being measured
     lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
     edges: np.ndarray
     hazard: np.ndarray
+    jumping: np.ndarray
 
 
 def density_work(d: int, n_edges: int, pattern_nnz: int, counting: bool) -> DensityWork:
@@ -75,23 +82,28 @@ def density_work(d: int, n_edges: int, pattern_nnz: int, counting: bool) -> Dens
     n = d * d * LANES
     kept = n if counting else 1
     return DensityWork(
-        *(np.zeros(n) for _ in range(4)),
-        np.zeros(kept),
-        np.zeros(kept),
-        np.ones(LANES),
-        np.ones(LANES),
-        np.ones(LANES),
-        np.zeros(LANES),
-        np.zeros(max(1, pattern_nnz) * 16),
-        np.zeros(max(1, pattern_nnz) * 16),
-        np.zeros((3, LANES), dtype=complex),
-        np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
-        np.zeros((n_edges, LANES)),
-        np.zeros(LANES),
+        re=np.zeros(n),
+        im=np.zeros(n),
+        re2=np.zeros(n),
+        im2=np.zeros(n),
+        backup_re=np.zeros(kept),
+        backup_im=np.zeros(kept),
+        trace=np.ones(LANES),
+        trial=np.ones(LANES),
+        alive=np.ones(LANES),
+        threshold=np.zeros(LANES),
+        coef_re=np.zeros(max(1, pattern_nnz) * 16),
+        coef_im=np.zeros(max(1, pattern_nnz) * 16),
+        z=np.zeros(5 * LANES),
+        sums=np.zeros((3, LANES), dtype=complex),
+        lane=np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
+        edges=np.zeros((n_edges, LANES)),
+        hazard=np.zeros(LANES),
+        jumping=np.zeros(LANES),
     )
 
 
-@kernel
+@inlined
 def left(ptr, col, re, im, xr, xi, yr, yi):
     """Y = A X, a row of columns × lanes at a time."""
     d = ptr.size - 1
@@ -127,7 +139,7 @@ def left(ptr, col, re, im, xr, xi, yr, yi):
             store4(yi, row + j, bi)
 
 
-@kernel
+@inlined
 def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi):
     """Y = A X where every lane has its own A: values (nnz, 16), the four lanes repeated."""
     d = ptr.size - 1
@@ -171,7 +183,7 @@ def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi):
             store4(yi, row + j, bi)
 
 
-@kernel
+@inlined
 def put(xr, xi, d, r, c, ar, ai):
     """Write element (r, c) of all lanes and its mirror image."""
     i = (r * d + c) * LANES
@@ -185,7 +197,7 @@ def put(xr, xi, d, r, c, ar, ai):
         store4(xi, j, fma4(splat4(-1.0), ai, splat4(0.0)))
 
 
-@kernel
+@inlined
 def right(ptr, col, re, im, yr, yi, xr, xi):
     """X = Y A† for Hermitian X: upper triangle, four rows abreast, and its mirror image."""
     d = ptr.size - 1
@@ -248,7 +260,7 @@ def right(ptr, col, re, im, yr, yi, xr, xi):
             r += 1
 
 
-@kernel
+@inlined
 def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
     """X = Y A† for Hermitian X where every lane has its own A."""
     d = ptr.size - 1
@@ -292,36 +304,30 @@ def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
             r += 1
 
 
-@kernel
+@inlined
 def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi):
     """Y = base + weight Σ_j L_j X L_j† for Hermitian X; Y may be base itself."""
     d = plan.ptr.shape[1] - 1
     w4 = splat4(weight)
+    pair = 0
     for r in range(d):
         for c in range(r, d):
             ar = splat4(0.0)
             ai = splat4(0.0)
-            for g in range(plan.gain.size):
-                ptr = plan.ptr[plan.gain[g]]
-                for k in range(ptr[r], ptr[r + 1]):
-                    vr = plan.re[k]
-                    vi = plan.im[k]
-                    row = plan.col[k] * d
-                    for m in range(ptr[c], ptr[c + 1]):
-                        i = (row + plan.col[m]) * LANES
-                        wr = vr * plan.re[m] + vi * plan.im[m]
-                        wi = vi * plan.re[m] - vr * plan.im[m]
-                        gr = load4(xr, i)
-                        gi = load4(xi, i)
-                        ar = fma4(splat4(wr), gr, ar)
-                        ai = fma4(splat4(wr), gi, ai)
-                        ar = fma4(splat4(-wi), gi, ar)
-                        ai = fma4(splat4(wi), gr, ai)
+            for k in range(plan.gain_ptr[pair], plan.gain_ptr[pair + 1]):
+                i = plan.gain_source[k] * LANES
+                gr = load4(xr, i)
+                gi = load4(xi, i)
+                ar = fma4(splat4(plan.gain_re[k]), gr, ar)
+                ai = fma4(splat4(plan.gain_re[k]), gi, ai)
+                ar = fma4(splat4(-plan.gain_im[k]), gi, ar)
+                ai = fma4(splat4(plan.gain_im[k]), gr, ai)
             i = (r * d + c) * LANES
             put(yr, yi, d, r, c, fma4(w4, ar, load4(base_r, i)), fma4(w4, ai, load4(base_i, i)))
+            pair += 1
 
 
-@kernel
+@inlined
 def traces(work, d, out):
     """out[lane] = Tr ρ."""
     total = splat4(0.0)
@@ -330,7 +336,7 @@ def traces(work, d, out):
     store4(out, 0, total)
 
 
-@kernel
+@inlined
 def expect(plan, work, operator, out):
     """out[lane] = Tr Oρ, complex (4,), not divided by the trace."""
     ptr = plan.ptr[operator]
@@ -433,7 +439,7 @@ def taylor(plan, work, values, h, d):
         for i in range(d * d):
             terms[k, i] *= h / k
             largest = max(largest, abs(terms[k, i]))
-        if largest <= 1e-18 * size:
+        if largest <= 1e-3 * plan.tolerance * size:
             return k
     return MAX_ORDER
 
@@ -497,7 +503,10 @@ def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before,
             terms[0] = state
             continue
         target = work.threshold[lane] / alive * trace0
-        low, high, theta = 0.0, 1.0, 0.5
+        low, high = 0.0, 1.0
+        theta = np.log(target / trace0) / np.log(survival)  # exact for a constant hazard
+        if not 0.0 <= theta <= 1.0:
+            theta = 0.5
         for _ in range(60):
             value = 0.0  # the trace is linear in ρ: a scalar polynomial
             slope = 0.0
@@ -505,16 +514,15 @@ def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before,
                 slope = slope * theta + value
                 value = value * theta + trace_of(terms[k], d)
             new, low, high = newton(value, slope, target, low, high, theta)
-            if abs(new - theta) <= 4e-16 or high - low <= 4e-16:
-                break
+            moved = abs(new - theta)
             theta = new
+            if moved <= plan.tolerance or high - low <= plan.tolerance:
+                break
         horner(terms, order, theta, state)
         done += theta * h
         chosen = click(plan, work, values, rng, state, d)
         if chosen >= 0:
-            times, owner, count = push_click(
-                times, owner, count, lane, start + min(done, duration), chosen
-            )
+            times, owner, count = push_click(times, owner, count, lane, start + min(done, duration), chosen)
         terms[0] = state
         alive = 1.0
         work.threshold[lane] = rng.random()
@@ -530,21 +538,25 @@ def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before,
 
 
 @kernel
-def slot(plan, work, values, rngs, which, start, duration, times, owner, count):
-    """P(duration) on all lanes; lanes in which a counter clicks are redone from their old state."""
-    d = plan.ptr.shape[1] - 1
-    counting = plan.click_ops.size > 0
-    if plan.exact:
-        for lane in range(LANES):
+def advance_lanes(plan, work, values, rngs, start, duration, xr, xi, times, owner, count):
+    """`advance_lane` for every lane that `survive` found to click."""
+    for lane in range(LANES):
+        if work.jumping[lane] != 0.0:
             times, owner, count = advance_lane(
-                plan, work, values, rngs[lane], lane, start, duration, work.re, work.im, work.trace[lane],
-                times, owner, count,
-            )  # fmt: skip
-        work.trace[:] = work.trial
-        return times, owner, count
-    if counting:
-        work.backup_re[:] = work.re
-        work.backup_im[:] = work.im
+                plan, work, values, rngs[lane], lane, start, duration, xr, xi, work.trace[lane], times, owner, count
+            )
+    for lane in range(LANES):
+        work.trace[lane] = work.trial[lane]
+    return times, owner, count
+
+
+@kernel
+def slot(plan, work, which, duration):
+    """P(duration) = E e^{J} E on all lanes, traces in `trial`."""
+    d = plan.ptr.shape[1] - 1
+    for i in range(work.backup_re.size if plan.click_ops.size > 0 else 0):
+        work.backup_re[i] = work.re[i]
+        work.backup_im[i] = work.im[i]
     first = plan.ptr[plan.slots[which, 0]]
     last = plan.ptr[plan.slots[which, 1]]
     left(first, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2)
@@ -555,24 +567,36 @@ def slot(plan, work, values, rngs, which, start, duration, times, owner, count):
     left(last, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2)
     right(last, plan.col, plan.re, plan.im, work.re2, work.im2, work.re, work.im)
     traces(work, d, work.trial)
-    if counting:
-        for lane in range(LANES):
-            survival = work.trial[lane] / work.trace[lane]
-            work.hazard[lane] += 1.0 - survival
-            if work.alive[lane] * survival >= work.threshold[lane]:
-                work.alive[lane] *= survival
-            else:
-                times, owner, count = advance_lane(
-                    plan, work, values, rngs[lane], lane, start, duration, work.backup_re, work.backup_im,
-                    work.trace[lane], times, owner, count,
-                )  # fmt: skip
-    work.trace[:] = work.trial
-    return times, owner, count
+
+
+@inlined
+def fill_kraus(plan, work, ptr):
+    """Values of K(z) = K0 + z K1 + z2 K2, lane by lane, four times over."""
+    one = load4(work.z, 0)
+    zr = load4(work.z, LANES)
+    zi = load4(work.z, 2 * LANES)
+    ur = load4(work.z, 3 * LANES)
+    ui = load4(work.z, 4 * LANES)
+    zero = splat4(0.0)
+    for k in range(ptr[0], ptr[ptr.size - 1]):
+        re = fma4(splat4(plan.pattern_re[0, k]), one, zero)
+        im = fma4(splat4(plan.pattern_im[0, k]), one, zero)
+        re = fma4(splat4(plan.pattern_re[1, k]), zr, re)
+        im = fma4(splat4(plan.pattern_re[1, k]), zi, im)
+        re = fma4(splat4(-plan.pattern_im[1, k]), zi, re)
+        im = fma4(splat4(plan.pattern_im[1, k]), zr, im)
+        re = fma4(splat4(plan.pattern_re[2, k]), ur, re)
+        im = fma4(splat4(plan.pattern_re[2, k]), ui, im)
+        re = fma4(splat4(-plan.pattern_im[2, k]), ui, re)
+        im = fma4(splat4(plan.pattern_im[2, k]), ur, im)
+        for copy in range(4):
+            store4(work.coef_re, 16 * k + 4 * copy, re)
+            store4(work.coef_im, 16 * k + 4 * copy, im)
 
 
 @kernel
-def diffuse(plan, work, rngs, channel, record):
-    """D of one channel: draw its increment, add it to the record, update the state."""
+def diffuse(plan, work, noise, step, channel, record):
+    """D of one channel: its increment from the noise, added to the record, and the state's update."""
     d = plan.ptr.shape[1] - 1
     dt = plan.dt
     output = plan.outputs[channel]
@@ -581,31 +605,33 @@ def diffuse(plan, work, rngs, channel, record):
     ptr = plan.pattern_ptr[channel]
     for lane in range(LANES):
         inverse = 1.0 / work.trace[lane]
-        mean = work.sums[0, lane] * inverse
+        m_re = work.sums[0, lane].real * inverse
+        m_im = work.sums[0, lane].imag * inverse
         g11 = work.sums[1, lane].real * inverse
-        q02 = work.sums[2, lane] * inverse
+        q_re = work.sums[2, lane].real * inverse
+        q_im = work.sums[2, lane].imag * inverse
         work.hazard[lane] += dt * g11
         if plan.kinds[channel] == 0:
-            increment = complex(sample_homodyne(mean, g11, q02.real, dt, rngs[lane].standard_normal()), 0.0)
-            z = increment
-            z2 = complex(z.real * z.real - dt, 0.0)
+            y_re = sample_homodyne(m_re, g11, q_re, dt, noise[step, 2 * channel, lane])
+            y_im = 0.0
+            z2_re = y_re * y_re - dt
+            z2_im = 0.0
         else:
-            x = rngs[lane].standard_normal()
-            y = rngs[lane].standard_normal()
-            increment = sample_heterodyne(mean, g11, q02, dt, x, y)
-            z = increment.conjugate()
-            z2 = z * z
+            y_re, y_im = sample_heterodyne(
+                m_re, m_im, g11, q_re, q_im, dt, noise[step, 2 * channel, lane], noise[step, 2 * channel + 1, lane]
+            )
+            z2_re = y_re * y_re - y_im * y_im
+            z2_im = -2.0 * y_re * y_im
         if output >= 0:
-            record[output, lane] += increment
-        scale = np.sqrt(inverse)
-        for k in range(ptr[0], ptr[d]):
-            value = complex(plan.pattern_re[0, k], plan.pattern_im[0, k])
-            value += z * complex(plan.pattern_re[1, k], plan.pattern_im[1, k])
-            value += z2 * complex(plan.pattern_re[2, k], plan.pattern_im[2, k])
-            value *= scale
-            for copy in range(4):
-                work.coef_re[16 * k + 4 * copy + lane] = value.real
-                work.coef_im[16 * k + 4 * copy + lane] = value.imag
+            record[output, 0, lane] += y_re
+            record[output, 1, lane] += y_im
+        scale = np.sqrt(inverse)  # keeps the trace near 1
+        work.z[lane] = scale
+        work.z[LANES + lane] = y_re * scale
+        work.z[2 * LANES + lane] = -y_im * scale  # z = dZ*
+        work.z[3 * LANES + lane] = z2_re * scale
+        work.z[4 * LANES + lane] = z2_im * scale
+    fill_kraus(plan, work, ptr)
     left_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re, work.im, work.re2, work.im2)
     right_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re2, work.im2, work.re, work.im)
     traces(work, d, work.trace)
@@ -617,36 +643,55 @@ def run_density(plan, work, rngs, t0, width, first, n_bins, save_every, current,
     dt = plan.dt
     count = 0
     saved = 0
+    saving = expectations.shape[0] > 0 or states.shape[0] > 0
+    counting = plan.click_ops.size > 0
     n_diffusive = plan.kinds.size
-    record = np.zeros((max(1, current.shape[0]), LANES), dtype=np.complex128)
-    values = np.empty(plan.re.size, dtype=np.complex128)
-    for k in range(values.size):
-        values[k] = complex(plan.re[k], plan.im[k])
+    record = np.zeros((max(1, current.shape[0]), 2, LANES))
+    noise = np.zeros((min(plan.n_sub, NOISE_STEPS), 2 * n_diffusive, LANES))
+    values = complex_values(plan.re, plan.im)
     for b in range(n_bins):
         start = t0 + b * width
-        if n_diffusive == 0:
-            for s in range(plan.n_sub):
-                times, owner, count = slot(
-                    plan, work, values, rngs, 0, start + s * dt, dt, times, owner, count
+        record[:] = 0.0
+        begin, duration, which = start, dt, 0
+        n_slots = plan.n_sub
+        if n_diffusive > 0:  # P(dt/2) D P(dt) D … D P(dt/2)
+            duration, which = 0.5 * dt, 1
+            n_slots += 1
+        for s in range(n_slots):
+            if plan.exact:
+                work.jumping[:] = 1.0
+                times, owner, count = advance_lanes(
+                    plan, work, values, rngs, begin, duration, work.re, work.im, times, owner, count
                 )
-        else:
-            record[:] = 0.0
-            times, owner, count = slot(plan, work, values, rngs, 1, start, 0.5 * dt, times, owner, count)
-            for s in range(plan.n_sub):
-                for c in range(n_diffusive):
-                    channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
-                    diffuse(plan, work, rngs, channel, record)
-                middle = start + (s + 0.5) * dt
-                last = s + 1 == plan.n_sub
-                times, owner, count = slot(
-                    plan, work, values, rngs, 1 if last else 0, middle, 0.5 * dt if last else dt,
-                    times, owner, count,
-                )  # fmt: skip
-            for o in range(current.shape[0]):
+                begin = start + (s + 1) * dt
+                continue
+            slot(plan, work, which, duration)
+            if not counting:
                 for lane in range(LANES):
-                    current[o, b, lane] = record[o, lane] / width
-        measure_edges(plan, work)
-        if (first + b + 1) % save_every == 0:
+                    work.trace[lane] = work.trial[lane]
+            elif survive(work.trial, work.trace, work.alive, work.threshold, work.jumping, work.hazard):
+                times, owner, count = advance_lanes(
+                    plan, work, values, rngs, begin, duration, work.backup_re, work.backup_im, times, owner, count
+                )
+            if s == plan.n_sub:
+                break
+            k = s % NOISE_STEPS
+            if k == 0:
+                draw(plan.kinds, rngs, noise, plan.n_sub - s)
+            for c in range(n_diffusive):
+                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
+                diffuse(plan, work, noise, k, channel, record)
+            begin = start + (s + 0.5) * dt
+            if s + 1 < plan.n_sub:
+                duration, which = dt, 0
+            else:
+                duration, which = 0.5 * dt, 1
+        for o in range(current.shape[0]):
+            for lane in range(LANES):
+                current[o, b, lane] = complex(record[o, 0, lane], record[o, 1, lane]) / width
+        if plan.edge_ptr.size > 1:
+            measure_edges(plan, work)
+        if saving and (first + b + 1) % save_every == 0:
             save(plan, work, saved, expectations, states)
             saved += 1
     return times, owner, count

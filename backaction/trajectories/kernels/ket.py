@@ -1,6 +1,7 @@
 """State vectors, 16 trajectories at a time.
 
-Layout: real and imaginary parts apart, element r of lane l at ``16 r + l``.  A step is
+Layout: real and imaginary parts apart, element r of lane l at ``16 r + l``; two copies of the state, the
+current one at offset `cur` (0 or 16 d).  A step is
 ``P(dt/2) D P(dt/2)``: P is the no-jump propagator with jumps at their exact times, D the measurement of
 the diffusive channels one after the other; neighbouring P(dt/2) inside a bin are one P(dt).
 """
@@ -11,9 +12,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import kernel
+from ..compiled import inlined, kernel
 from ..simd import fma16, load16, splat16, store16
-from .lane import MAX_ORDER, REACH, csr_apply, horner, newton, norm2, push_click
+from .lane import (
+    MAX_ORDER,
+    NOISE_STEPS,
+    complex_values,
+    csr_apply,
+    draw,
+    horner,
+    newton,
+    norm2,
+    push_click,
+    survive,
+)
 
 LANES = 16
 
@@ -42,18 +54,17 @@ class KetPlan(NamedTuple):
     dt: float
     n_sub: int
     alternate: bool  # reverse the order of the diffusive channels in every second step
+    tolerance: float  # of click times, relative to the slot
 
 
 class KetWork(NamedTuple):
     """State and scratch of one batch."""
 
-    re: np.ndarray  # (d * 16,) the state, unnormalised
+    re: np.ndarray  # (2 * d * 16,) the state, unnormalised, twice
     im: np.ndarray
-    re2: np.ndarray
-    im2: np.ndarray
     phi: np.ndarray  # (6 * d * 16,) K0ψ, K1ψ, K2ψ, real and imaginary parts
     norm: np.ndarray  # (16,) ⟨ψ|ψ⟩
-    trial: np.ndarray  # (16,) norm of the trial state
+    trial: np.ndarray  # (16,) norm after a slot
     alive: np.ndarray  # (16,) surviving probability since the last jump
     threshold: np.ndarray  # (16,) the jump comes when `alive` falls to it
     sums: np.ndarray  # (5 * 16,) inner products of the K_iψ
@@ -61,101 +72,106 @@ class KetWork(NamedTuple):
     lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
     hazard: np.ndarray  # (16,) sums of event probabilities per step
+    jumping: np.ndarray  # (16,) 1 where the lane jumps in this slot
 
 
 def ket_work(d: int, n_edges: int) -> KetWork:
     """Allocate the scratch of one batch."""
-    lanes = np.zeros
     return KetWork(
-        *(lanes(d * LANES) for _ in range(4)),
-        lanes(6 * d * LANES),
-        np.ones(LANES),
-        np.ones(LANES),
-        np.ones(LANES),
-        np.zeros(LANES),
-        lanes(5 * LANES),
-        lanes(5 * LANES),
-        np.zeros((MAX_ORDER + 3, d), dtype=complex),
-        np.zeros((n_edges, LANES)),
-        np.zeros(LANES),
+        re=np.zeros(2 * d * LANES),
+        im=np.zeros(2 * d * LANES),
+        phi=np.zeros(6 * d * LANES),
+        norm=np.ones(LANES),
+        trial=np.ones(LANES),
+        alive=np.ones(LANES),
+        threshold=np.zeros(LANES),
+        sums=np.zeros(5 * LANES),
+        z=np.zeros(5 * LANES),
+        lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
+        edges=np.zeros((n_edges, LANES)),
+        hazard=np.zeros(LANES),
+        jumping=np.zeros(LANES),
     )
 
 
-@kernel
-def apply(plan, operator, xr, xi, yr, yi, norm):
-    """y = A x on 16 lanes, and norm = ⟨y|y⟩."""
-    ptr = plan.ptr[operator]
+@inlined
+def row_times(plan, begin, end, work, cur):
+    """One row of A times the current state on 16 lanes: (real, imaginary)."""
+    accr = splat16(0.0)
+    acci = splat16(0.0)
+    for k in range(begin, end):
+        c = cur + plan.col[k] * LANES
+        vr = load16(work.re, c)
+        vi = load16(work.im, c)
+        a = splat16(plan.re[k])
+        accr = fma16(a, vr, accr)
+        acci = fma16(a, vi, acci)
+        accr = fma16(splat16(-plan.im[k]), vi, accr)
+        acci = fma16(splat16(plan.im[k]), vr, acci)
+    return accr, acci
+
+
+@inlined
+def apply(plan, work, operator, cur):
+    """Aψ into the other copy, and its squared norm into `trial`."""
+    d = plan.ptr.shape[1] - 1
+    other = d * LANES - cur
     total = splat16(0.0)
-    for r in range(ptr.size - 1):
-        accr = splat16(0.0)
-        acci = splat16(0.0)
-        for k in range(ptr[r], ptr[r + 1]):
-            c = plan.col[k] * LANES
-            a = splat16(plan.re[k])
-            b = splat16(plan.im[k])
-            vr = load16(xr, c)
-            vi = load16(xi, c)
-            accr = fma16(a, vr, accr)
-            acci = fma16(a, vi, acci)
-            accr = fma16(splat16(-plan.im[k]), vi, accr)
-            acci = fma16(b, vr, acci)
-        store16(yr, r * LANES, accr)
-        store16(yi, r * LANES, acci)
+    for r in range(d):
+        accr, acci = row_times(plan, plan.ptr[operator, r], plan.ptr[operator, r + 1], work, cur)
+        store16(work.re, other + r * LANES, accr)
+        store16(work.im, other + r * LANES, acci)
         total = fma16(accr, accr, total)
         total = fma16(acci, acci, total)
-    store16(norm, 0, total)
+    store16(work.trial, 0, total)
 
 
 @kernel
-def observe(plan, work, operator, out):
-    """out[lane] = ⟨ψ|O|ψ⟩/⟨ψ|ψ⟩, complex (16,)."""
-    apply(plan, operator, work.re, work.im, work.re2, work.im2, work.trial)
+def save(plan, work, cur, index, expectations, states):
+    """Observables ⟨ψ|O|ψ⟩/⟨ψ|ψ⟩ and normalised states at one edge of the time axis."""
     d = plan.ptr.shape[1] - 1
-    for lane in range(LANES):
-        acc = 0.0j
-        for r in range(d):
-            i = r * LANES + lane
-            acc += complex(work.re[i], -work.im[i]) * complex(work.re2[i], work.im2[i])
-        out[lane] = acc / work.norm[lane]
-
-
-@kernel
-def save(plan, work, index, expectations, states):
-    """Observables and states at one edge of the time axis."""
+    other = d * LANES - cur
     for o in range(plan.observables.size):
-        observe(plan, work, plan.observables[o], expectations[o, index])
+        apply(plan, work, plan.observables[o], cur)
+        for lane in range(LANES):
+            acc = 0.0j
+            for r in range(d):
+                i = r * LANES + lane
+                acc += complex(work.re[cur + i], -work.im[cur + i]) * complex(
+                    work.re[other + i], work.im[other + i]
+                )
+            expectations[o, index, lane] = acc / work.norm[lane]
     if states.shape[0] > 0:
-        d = plan.ptr.shape[1] - 1
         for lane in range(LANES):
             scale = 1.0 / np.sqrt(work.norm[lane])
             for r in range(d):
-                i = r * LANES + lane
+                i = cur + r * LANES + lane
                 states[index, lane, r] = scale * complex(work.re[i], work.im[i])
 
 
 @kernel
-def measure_edges(plan, work):
+def measure_edges(plan, work, cur):
     """Add the populations of the basis' edges."""
     for e in range(plan.edge_ptr.size - 1):
         for lane in range(LANES):
             acc = 0.0
             for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
-                i = plan.edge_index[k] * LANES + lane
+                i = cur + plan.edge_index[k] * LANES + lane
                 acc += work.re[i] * work.re[i] + work.im[i] * work.im[i]
             work.edges[e, lane] += acc / work.norm[lane]
 
 
 @kernel
 def taylor(plan, work, values, h):
-    """Fill work.lane[0:] with the Taylor vectors of row 0 over h; returns the order reached."""
+    """Fill work.lane[1:] with the Taylor vectors of row 0 over h; returns the order reached."""
     ptr = plan.ptr[plan.generator]
     terms = work.lane
-    scale = norm2(terms[0])
+    negligible = (1e-3 * plan.tolerance) ** 2 * norm2(terms[0])
     for k in range(1, MAX_ORDER + 1):
         csr_apply(ptr, plan.col, values, terms[k - 1], terms[k])
         for i in range(terms.shape[1]):
             terms[k, i] *= h / k
-        if norm2(terms[k]) <= 1e-34 * scale:
+        if norm2(terms[k]) <= negligible:
             return k
     return MAX_ORDER
 
@@ -172,30 +188,34 @@ def click(plan, work, values, rng, state):
         return -1
     left = rng.random() * total
     chosen = -1
+    weight = 0.0
     for j in range(plan.jumps.size):
         csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, state, scratch)
-        weight = norm2(scratch)
-        if weight > 0.0:
+        size = norm2(scratch)
+        if size > 0.0:
             chosen = j
-            left -= weight
+            weight = size
+            left -= size
             if left < 0.0:
                 break
-    csr_apply(plan.ptr[plan.jumps[chosen]], plan.col, values, state, scratch)
-    scale = 1.0 / np.sqrt(norm2(scratch))
+    if left >= 0.0:  # rounding: the last possible jump is the one
+        csr_apply(plan.ptr[plan.jumps[chosen]], plan.col, values, state, scratch)
+    scale = 1.0 / np.sqrt(weight)
     for i in range(state.size):
         state[i] = scale * scratch[i]
     return chosen
 
 
 @kernel
-def advance_lane(plan, work, values, rng, lane, start, duration, times, owner, count):
-    """Carry one lane over a slot in which it jumps; the result goes to re2, im2 and `trial`."""
+def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, owner, count):
+    """Carry one lane over a slot in which it jumps; the result goes to the other copy and `trial`."""
     d = plan.ptr.shape[1] - 1
+    other = d * LANES - cur
     terms = work.lane
     state = work.lane[MAX_ORDER + 1]
     scale = 1.0 / np.sqrt(work.norm[lane])
     for r in range(d):
-        i = r * LANES + lane
+        i = cur + r * LANES + lane
         terms[0, r] = scale * complex(work.re[i], work.im[i])
     alive = work.alive[lane]
     done = 0.0
@@ -214,20 +234,25 @@ def advance_lane(plan, work, values, rng, lane, start, duration, times, owner, c
             terms[0] = state
             continue
         target = work.threshold[lane] / alive * before
-        low, high, theta = 0.0, 1.0, 0.5
+        low, high = 0.0, 1.0
+        theta = np.log(target / before) / np.log(survival)  # exact for a constant hazard
+        if not 0.0 <= theta <= 1.0:
+            theta = 0.5
         for _ in range(60):
             horner(terms, order, theta, state)
             value = norm2(state)
-            slope = 0.0  # d/dθ ⟨ψ|ψ⟩ = 2 Re⟨ψ|Gψ⟩ h, from the terms themselves
+            slope = 0.0  # d/dθ ⟨ψ|ψ⟩ = 2 Re⟨ψ|ψ'⟩, ψ' = Σ k T_k θ^(k−1)
             for r in range(d):
                 derivative = 0.0j
                 for k in range(order, 0, -1):
                     derivative = derivative * theta + k * terms[k, r]
                 slope += 2.0 * (state[r].real * derivative.real + state[r].imag * derivative.imag)
             new, low, high = newton(value, slope, target, low, high, theta)
-            if abs(new - theta) <= 4e-16 or high - low <= 4e-16:
-                break
+            moved = abs(new - theta)
             theta = new
+            if moved <= plan.tolerance or high - low <= plan.tolerance:
+                break
+        horner(terms, order, theta, state)
         done += theta * h
         chosen = click(plan, work, values, rng, state)
         if chosen >= 0 and plan.counters[chosen] >= 0:
@@ -238,87 +263,54 @@ def advance_lane(plan, work, values, rng, lane, start, duration, times, owner, c
         alive = 1.0
         work.threshold[lane] = rng.random()
     for r in range(d):
-        i = r * LANES + lane
-        work.re2[i] = terms[0, r].real
-        work.im2[i] = terms[0, r].imag
+        i = other + r * LANES + lane
+        work.re[i] = terms[0, r].real
+        work.im[i] = terms[0, r].imag
     work.alive[lane] = alive
     work.trial[lane] = norm2(terms[0])
     return times, owner, count
 
 
 @kernel
-def slot(plan, work, values, rngs, operator, start, duration, times, owner, count):
-    """P(duration): the no-jump propagator, and lane by lane what jumps."""
-    apply(plan, operator, work.re, work.im, work.re2, work.im2, work.trial)
-    if plan.jumps.size > 0:
-        for lane in range(LANES):
-            survival = work.trial[lane] / work.norm[lane]
-            work.hazard[lane] += 1.0 - survival
-            if work.alive[lane] * survival >= work.threshold[lane]:
-                work.alive[lane] *= survival
-            else:
-                times, owner, count = advance_lane(
-                    plan, work, values, rngs[lane], lane, start, duration, times, owner, count
-                )
-    work.re[:] = work.re2
-    work.im[:] = work.im2
-    work.norm[:] = work.trial
+def advance_lanes(plan, work, cur, values, rngs, start, duration, times, owner, count):
+    """`advance_lane` for every lane that `survive` found to jump."""
+    for lane in range(LANES):
+        if work.jumping[lane] != 0.0:
+            times, owner, count = advance_lane(
+                plan, work, cur, values, rngs[lane], lane, start, duration, times, owner, count
+            )
+    for lane in range(LANES):
+        work.norm[lane] = work.trial[lane]
     return times, owner, count
 
 
-@kernel
-def project(plan, work, channel):
+@inlined
+def project(plan, work, channel, cur):
     """K0ψ, K1ψ, K2ψ of a diffusive channel and the inner products that its law needs."""
     d = plan.ptr.shape[1] - 1
-    p0 = plan.ptr[plan.kraus[channel, 0]]
-    p1 = plan.ptr[plan.kraus[channel, 1]]
-    p2 = plan.ptr[plan.kraus[channel, 2]]
-    phi = work.phi
+    k0 = plan.kraus[channel, 0]
+    k1 = plan.kraus[channel, 1]
+    k2 = plan.kraus[channel, 2]
     n = d * LANES
+    minus = splat16(-1.0)
+    zero = splat16(0.0)
     m_re = splat16(0.0)  # ⟨K0ψ|K1ψ⟩
     m_im = splat16(0.0)
     g11 = splat16(0.0)  # ⟨K1ψ|K1ψ⟩
     q_re = splat16(0.0)  # ⟨K0ψ|K2ψ⟩
     q_im = splat16(0.0)
     for r in range(d):
-        r0 = splat16(0.0)
-        i0 = splat16(0.0)
-        for k in range(p0[r], p0[r + 1]):
-            c = plan.col[k] * LANES
-            vr = load16(work.re, c)
-            vi = load16(work.im, c)
-            r0 = fma16(splat16(plan.re[k]), vr, r0)
-            i0 = fma16(splat16(plan.re[k]), vi, i0)
-            r0 = fma16(splat16(-plan.im[k]), vi, r0)
-            i0 = fma16(splat16(plan.im[k]), vr, i0)
-        r1 = splat16(0.0)
-        i1 = splat16(0.0)
-        for k in range(p1[r], p1[r + 1]):
-            c = plan.col[k] * LANES
-            vr = load16(work.re, c)
-            vi = load16(work.im, c)
-            r1 = fma16(splat16(plan.re[k]), vr, r1)
-            i1 = fma16(splat16(plan.re[k]), vi, i1)
-            r1 = fma16(splat16(-plan.im[k]), vi, r1)
-            i1 = fma16(splat16(plan.im[k]), vr, i1)
-        r2 = splat16(0.0)
-        i2 = splat16(0.0)
-        for k in range(p2[r], p2[r + 1]):
-            c = plan.col[k] * LANES
-            vr = load16(work.re, c)
-            vi = load16(work.im, c)
-            r2 = fma16(splat16(plan.re[k]), vr, r2)
-            i2 = fma16(splat16(plan.re[k]), vi, i2)
-            r2 = fma16(splat16(-plan.im[k]), vi, r2)
-            i2 = fma16(splat16(plan.im[k]), vr, i2)
+        r0, i0 = row_times(plan, plan.ptr[k0, r], plan.ptr[k0, r + 1], work, cur)
+        r1, i1 = row_times(plan, plan.ptr[k1, r], plan.ptr[k1, r + 1], work, cur)
+        r2, i2 = row_times(plan, plan.ptr[k2, r], plan.ptr[k2, r + 1], work, cur)
         row = r * LANES
-        store16(phi, row, r0)
-        store16(phi, n + row, i0)
-        store16(phi, 2 * n + row, r1)
-        store16(phi, 3 * n + row, i1)
-        store16(phi, 4 * n + row, r2)
-        store16(phi, 5 * n + row, i2)
-        minus_i0 = fma16(splat16(-1.0), i0, splat16(0.0))
+        store16(work.phi, row, r0)
+        store16(work.phi, n + row, i0)
+        store16(work.phi, 2 * n + row, r1)
+        store16(work.phi, 3 * n + row, i1)
+        store16(work.phi, 4 * n + row, r2)
+        store16(work.phi, 5 * n + row, i2)
+        minus_i0 = fma16(minus, i0, zero)
         m_re = fma16(r0, r1, m_re)
         m_re = fma16(i0, i1, m_re)
         m_im = fma16(r0, i1, m_im)
@@ -336,69 +328,86 @@ def project(plan, work, channel):
     store16(work.sums, 4 * LANES, q_im)
 
 
-@kernel
-def sample_homodyne(m, g11, q_re, dt, normal):
+@inlined
+def sample_homodyne(m_re, g11, q_re, dt, normal):
     """Increment dY from ⟨K0†K1⟩, ⟨K1†K1⟩, ⟨K0†K2⟩ of a normalised state and a standard normal.
 
     The law p(dY) ∝ ‖K(dY)ψ‖² G(dY) has mean x dt and variance dt + (⟨:x²:⟩ − x²)dt², x = 2 Re m.
     """
-    x = 2.0 * m.real
+    x = 2.0 * m_re
     gain = 0.5 * dt * (2.0 * (2.0 * q_re + g11) - x * x)
     gain = min(max(gain, -0.9), 0.9)
     return x * dt + np.sqrt(dt) * (1.0 + gain) * normal
 
 
-@kernel
-def sample_heterodyne(m, g11, q, dt, normal_x, normal_y):
-    """Increment dZ; covariances E|δZ|² = dt + (⟨c†c⟩ − |m|²)dt², E δZ² = (⟨c²⟩ − m²)dt²."""
-    w = np.sqrt(0.5 * dt) * complex(normal_x, normal_y)
-    direct = 0.5 * dt * (g11 - (m.real * m.real + m.imag * m.imag))
-    direct = min(max(direct, -0.5), 0.5)
-    cross = 0.5 * dt * (2.0 * q - m * m)
-    size = abs(cross)
-    if size > 0.4:
-        cross *= 0.4 / size
-    return m * dt + w + direct * w + cross * w.conjugate()
+@inlined
+def sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, normal_x, normal_y):
+    """Increment dZ (two numbers); E|δZ|² = dt + (⟨c†c⟩ − |m|²)dt², E δZ² = (⟨c²⟩ − m²)dt²."""
+    scale = np.sqrt(0.5 * dt)
+    x = scale * normal_x
+    y = scale * normal_y
+    direct = 0.5 * dt * (g11 - m_re * m_re - m_im * m_im)
+    direct = min(max(direct, -0.4), 0.4)
+    cross_re = 0.5 * dt * (2.0 * q_re - m_re * m_re + m_im * m_im)
+    cross_im = 0.5 * dt * (2.0 * q_im - 2.0 * m_re * m_im)
+    cross_re = min(max(cross_re, -0.4), 0.4)
+    cross_im = min(max(cross_im, -0.4), 0.4)
+    # δZ = w + direct w + cross w*
+    z_re = m_re * dt + x + direct * x + cross_re * x + cross_im * y
+    z_im = m_im * dt + y + direct * y + cross_im * x - cross_re * y
+    return z_re, z_im
 
 
-@kernel
-def diffuse(plan, work, rngs, channel, record):
-    """D of one channel: draw its increment, add it to the record, update the state."""
-    project(plan, work, channel)
+@inlined
+def diffuse(plan, work, cur, noise, step, channel, record):
+    """D of one channel: its increment from the noise, added to the record, and the state's update."""
+    project(plan, work, channel, cur)
     dt = plan.dt
     output = plan.outputs[channel]
+    kind = plan.kinds[channel]
     for lane in range(LANES):
         inverse = 1.0 / work.norm[lane]
-        m = complex(work.sums[lane], work.sums[LANES + lane]) * inverse
+        m_re = work.sums[lane] * inverse
+        m_im = work.sums[LANES + lane] * inverse
         g11 = work.sums[2 * LANES + lane] * inverse
-        q = complex(work.sums[3 * LANES + lane], work.sums[4 * LANES + lane]) * inverse
+        q_re = work.sums[3 * LANES + lane] * inverse
+        q_im = work.sums[4 * LANES + lane] * inverse
         work.hazard[lane] += dt * g11
-        if plan.kinds[channel] == 0:
-            increment = complex(sample_homodyne(m, g11, q.real, dt, rngs[lane].standard_normal()), 0.0)
-            z = increment
-            z2 = complex(z.real * z.real - dt, 0.0)
+        if kind == 0:
+            y_re = sample_homodyne(m_re, g11, q_re, dt, noise[step, 2 * channel, lane])
+            y_im = 0.0
+            u_re = y_re * y_re - dt
+            u_im = 0.0
         else:
-            x = rngs[lane].standard_normal()
-            y = rngs[lane].standard_normal()
-            increment = sample_heterodyne(m, g11, q, dt, x, y)
-            z = increment.conjugate()
-            z2 = z * z
+            y_re, y_im = sample_heterodyne(
+                m_re,
+                m_im,
+                g11,
+                q_re,
+                q_im,
+                dt,
+                noise[step, 2 * channel, lane],
+                noise[step, 2 * channel + 1, lane],
+            )
+            u_re = y_re * y_re - y_im * y_im
+            u_im = -2.0 * y_re * y_im
         if output >= 0:
-            record[output, lane] += increment
+            record[output, 0, lane] += y_re
+            record[output, 1, lane] += y_im
         scale = np.sqrt(inverse)  # keeps the state near norm 1
         work.z[lane] = scale
-        work.z[LANES + lane] = z.real * scale
-        work.z[2 * LANES + lane] = z.imag * scale
-        work.z[3 * LANES + lane] = z2.real * scale
-        work.z[4 * LANES + lane] = z2.imag * scale
-    combine(work)
+        work.z[LANES + lane] = y_re * scale
+        work.z[2 * LANES + lane] = -y_im * scale  # z = dZ*
+        work.z[3 * LANES + lane] = u_re * scale
+        work.z[4 * LANES + lane] = u_im * scale
+    combine(work, cur)
 
 
-@kernel
-def combine(work):
-    """ψ ← K0ψ + z K1ψ + z2 K2ψ (times 1/√norm), and its norm."""
+@inlined
+def combine(work, cur):
+    """ψ ← (K0ψ + z K1ψ + z2 K2ψ)/√norm in place, and its squared norm."""
     phi = work.phi
-    n = work.re.size
+    n = work.re.size // 2
     s = load16(work.z, 0)
     zr = load16(work.z, LANES)
     zi = load16(work.z, 2 * LANES)
@@ -425,21 +434,23 @@ def combine(work):
         b = fma16(ur, i2, b)
         a = fma16(nui, i2, a)
         b = fma16(ui, r2, b)
-        store16(work.re, row, a)
-        store16(work.im, row, b)
+        store16(work.re, cur + row, a)
+        store16(work.im, cur + row, b)
         total = fma16(a, a, total)
         total = fma16(b, b, total)
     store16(work.norm, 0, total)
 
 
 @kernel
-def run_ket(plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner):
+def run_ket(
+    plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner
+):
     """Advance a batch over `n_bins` bins.
 
     Parameters
     ----------
     plan, work : KetPlan, KetWork
-        `work` holds the state and keeps it.
+        `work` holds the state (first copy) and keeps it.
     rngs : tuple of 16 numpy.random.Generator
         One per lane.
     t0, width : float
@@ -459,43 +470,56 @@ def run_ket(plan, work, rngs, t0, width, first, n_bins, save_every, current, exp
         The buffers (grown if need be) and how many clicks they hold.
     """
     dt = plan.dt
+    n = work.re.size // 2
+    cur = 0
     count = 0
     saved = 0
+    saving = expectations.shape[0] > 0 or states.shape[0] > 0
     n_diffusive = plan.kinds.size
-    record = np.zeros((max(1, current.shape[0]), LANES), dtype=np.complex128)
-    values = np.empty(plan.re.size, dtype=np.complex128)
-    for k in range(values.size):
-        values[k] = complex(plan.re[k], plan.im[k])
+    record = np.zeros((max(1, current.shape[0]), 2, LANES))
+    noise = np.zeros((min(plan.n_sub, NOISE_STEPS), 2 * n_diffusive, LANES))
+    values = complex_values(plan.re, plan.im)
     for b in range(n_bins):
         start = t0 + b * width
-        if n_diffusive == 0:
-            for s in range(plan.n_sub):
-                times, owner, count = slot(
-                    plan, work, values, rngs, plan.slots[0], start + s * dt, dt, times, owner, count
+        record[:] = 0.0
+        begin, duration, operator = start, dt, plan.slots[0]
+        n_slots = plan.n_sub
+        if n_diffusive > 0:  # P(dt/2) D P(dt) D … D P(dt/2)
+            duration, operator = 0.5 * dt, plan.slots[1]
+            n_slots += 1
+        for s in range(n_slots):
+            apply(plan, work, operator, cur)
+            if survive(work.trial, work.norm, work.alive, work.threshold, work.jumping, work.hazard):
+                times, owner, count = advance_lanes(
+                    plan, work, cur, values, rngs, begin, duration, times, owner, count
                 )
-        else:
-            record[:] = 0.0
-            times, owner, count = slot(
-                plan, work, values, rngs, plan.slots[1], start, 0.5 * dt, times, owner, count
-            )
-            for s in range(plan.n_sub):
-                for c in range(n_diffusive):
-                    channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
-                    diffuse(plan, work, rngs, channel, record)
-                middle = start + (s + 0.5) * dt
-                if s + 1 < plan.n_sub:
-                    times, owner, count = slot(
-                        plan, work, values, rngs, plan.slots[0], middle, dt, times, owner, count
-                    )
-                else:
-                    times, owner, count = slot(
-                        plan, work, values, rngs, plan.slots[1], middle, 0.5 * dt, times, owner, count
-                    )
+            cur = n - cur
+            if n_diffusive == 0:
+                begin = start + (s + 1) * dt
+                continue
+            if s == plan.n_sub:
+                break
+            k = s % NOISE_STEPS
+            if k == 0:
+                draw(plan.kinds, rngs, noise, plan.n_sub - s)
+            for c in range(n_diffusive):
+                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
+                diffuse(plan, work, cur, noise, k, channel, record)
+            begin = start + (s + 0.5) * dt
+            if s + 1 < plan.n_sub:
+                duration, operator = dt, plan.slots[0]
+            else:
+                duration, operator = 0.5 * dt, plan.slots[1]
+        if n_diffusive > 0:
             for o in range(current.shape[0]):
                 for lane in range(LANES):
-                    current[o, b, lane] = record[o, lane] / width
-        measure_edges(plan, work)
-        if (first + b + 1) % save_every == 0:
-            save(plan, work, saved, expectations, states)
+                    current[o, b, lane] = complex(record[o, 0, lane], record[o, 1, lane]) / width
+        if plan.edge_ptr.size > 1:
+            measure_edges(plan, work, cur)
+        if saving and (first + b + 1) % save_every == 0:
+            save(plan, work, cur, saved, expectations, states)
             saved += 1
+    if cur > 0:
+        work.re[:n] = work.re[n:]
+        work.im[:n] = work.im[n:]
     return times, owner, count

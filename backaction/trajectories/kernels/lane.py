@@ -9,10 +9,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import kernel
+from ..compiled import inlined, kernel
 
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
+NOISE_STEPS = 128  # steps whose noise is drawn at once
+
+
+@kernel
+def complex_values(re, im):
+    """re + i im."""
+    out = np.empty(re.size, dtype=np.complex128)
+    for k in range(re.size):
+        out[k] = complex(re[k], im[k])
+    return out
+
+
+@kernel
+def draw(kinds, rngs, noise, steps):
+    """Standard normals (step, 2 * channel (+ 1), lane) for at most `steps` steps, lane by lane."""
+    lane = 0
+    for rng in rngs:
+        for s in range(min(steps, noise.shape[0])):
+            for c in range(kinds.size):
+                noise[s, 2 * c, lane] = rng.standard_normal()
+                if kinds[c] == 1:
+                    noise[s, 2 * c + 1, lane] = rng.standard_normal()
+        lane += 1
 
 
 @kernel
@@ -72,3 +95,23 @@ def push_click(times, owner, count, lane, time, detector):
     owner[count, 0] = lane
     owner[count, 1] = detector
     return times, owner, count + 1
+
+
+@inlined
+def survive(trial, norm, alive, threshold, jumping, hazard):
+    """Did any lane's surviving probability reach its threshold in this slot?  Lanes that did not move on."""
+    pending = 0
+    for lane in range(trial.size):
+        survival = trial[lane] / norm[lane]
+        reached = alive[lane] * survival
+        hazard[lane] += 1.0 - survival
+        if reached >= threshold[lane]:
+            alive[lane] = reached
+            jumping[lane] = 0.0
+        else:
+            jumping[lane] = 1.0
+            pending += 1
+    if pending == 0:
+        for lane in range(trial.size):
+            norm[lane] = trial[lane]
+    return pending > 0

@@ -1,0 +1,171 @@
+"""Clicks: Poisson and antibunched renewal processes with closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.signal import lfilter
+
+from analysis.processes import erlang_clicks, poisson_clicks
+from backaction import analysis
+
+
+def ragged(clicks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(clicks), np.array([t.size for t in clicks])
+
+
+def test_waiting_times__pools_and_never_joins_trajectories():
+    clicks = [np.array([1.0, 1.5, 4.0]), np.array([]), np.array([0.5]), np.array([2.0, 2.25])]
+    for arguments in (ragged(clicks), (clicks,)):
+        data = analysis.waiting_times(*arguments, duration=5.0)
+        np.testing.assert_allclose(data.waiting_time, [0.5, 2.5, 0.25])
+        np.testing.assert_array_equal(data.trajectory_index, [0, 0, 3])
+        np.testing.assert_allclose(data.censored_time, [1.0, 4.5, 2.75])
+        assert (data.attrs["n_trajectories"], data.attrs["n_clicks"]) == (4, 6)
+
+
+def test_waiting_times__of_our_dataset():
+    times, counts = ragged([np.array([1.0, 1.5]), np.array([2.0, 2.25])])
+    data = xr.Dataset({"click_time_loss": ("click_loss", times), "click_count_loss": ("trajectory", counts)})
+    found = analysis.waiting_times(data["click_time_loss"], data["click_count_loss"])
+    np.testing.assert_allclose(found.waiting_time, [0.5, 0.25])
+    assert "censored_time" not in found
+
+
+def test_waiting_times__law(rng):
+    waits = analysis.waiting_times(*ragged(erlang_clicks(rng, 1.0, 1000.0, 20))).waiting_time.values
+    assert abs(waits.mean() - 1) < 5 * waits.std() / np.sqrt(waits.size)
+    assert abs(waits.var() - 0.5) < 0.05  # Erlang 2; exponential would be 1
+
+
+@pytest.mark.parametrize(
+    "times, counts, message",
+    [
+        ([1.0, 0.5], [2], "must ascend"),
+        ([1.0, 1.5], [1], "must be whole numbers that add up to the 2"),
+        ([1.0, np.nan], [2], "Argument `click_times` must be finite"),
+        ([[1.0, 2.0]], [2], "must be flat"),
+        (np.array([1.0, 2.0]), None, "Argument `click_counts` must be given"),
+        ([1.0, 2.0], None, "must be a list of one-dimensional"),
+    ],
+)
+def test_waiting_times__arguments(times, counts, message):
+    with pytest.raises(ValueError, match=message):
+        analysis.waiting_times(times, counts)
+
+
+def test_waiting_times__duration_covers():
+    with pytest.raises(ValueError, match="Argument `duration` must cover all clicks"):
+        analysis.waiting_times([1.0, 6.0], [2], duration=5.0)
+    assert analysis.waiting_times([1.0, 6.0], [2], duration=5.0, start=1.0).sizes["censored"] == 1
+
+
+def test_g2__is_a_naive_loop(rng):
+    clicks = poisson_clicks(rng, 2.0, 10.0, 25)
+    lags = np.linspace(0, 3, 7)
+    data = analysis.g2(*ragged(clicks), 10.0, lags)
+    pairs = np.zeros(6, dtype=int)
+    for t in clicks:
+        for i in range(t.size):
+            for j in range(i + 1, t.size):
+                for k in range(6):
+                    pairs[k] += lags[k] <= t[j] - t[i] < lags[k + 1]
+    np.testing.assert_array_equal(data.pairs, pairs)
+    rate = sum(t.size for t in clicks) / 250
+    expected = 25 * rate**2 * 0.5 * (10 - data.lag.values)
+    np.testing.assert_allclose(data.g2, pairs / expected, rtol=1e-12)
+    # jackknife: leave one trajectory out
+    without = np.array([analysis.g2(*ragged(clicks[:k] + clicks[k + 1 :]), 10.0, lags).g2 for k in range(25)])
+    jack = np.sqrt(24 / 25 * np.sum((without - without.mean(axis=0)) ** 2, axis=0))
+    np.testing.assert_allclose(data.g2_stderr, jack, rtol=1e-9)
+
+
+@pytest.mark.parametrize("ntraj, duration", [(200, 50.0), (2, 5000.0)])
+def test_g2__poisson_and_antibunched(rng, ntraj, duration):
+    lags = np.linspace(0, 2, 21)
+    flat = analysis.g2(*ragged(poisson_clicks(rng, 1.0, duration, ntraj)), duration, lags)
+    assert np.max(np.abs(flat.g2 - 1) / flat.g2_stderr) < 5
+    dip = analysis.g2(*ragged(erlang_clicks(rng, 1.0, duration, ntraj)), duration, lags)
+    exact = 1 - (np.exp(-4 * lags[:-1]) - np.exp(-4 * lags[1:])) / (4 * np.diff(lags))
+    assert np.max(np.abs(dip.g2 - exact) / dip.g2_stderr) < 5
+    assert abs(float(dip.g2[0]) - 1) > 8 * float(dip.g2_stderr[0])  # and is not Poissonian
+    assert dip.attrs["rate"] == pytest.approx(1.0, rel=0.05)
+
+
+@pytest.mark.parametrize("ntraj, duration", [(100, 20.0), (3, 700.0)])
+def test_g2__coverage(rng, ntraj, duration):
+    lags = np.linspace(0, 2, 11)
+    exact = 1 - (np.exp(-4 * lags[:-1]) - np.exp(-4 * lags[1:])) / (4 * np.diff(lags))
+    score = []
+    for _ in range(100):
+        data = analysis.g2(erlang_clicks(rng, 1.0, duration, ntraj), None, duration, lags)
+        score.append((data.g2 - exact) / data.g2_stderr)
+    assert abs(np.mean(np.abs(score) < 1) - 0.68) < 0.05  # 1000 values
+
+
+def test_g2__start_and_arguments(rng):
+    clicks = poisson_clicks(rng, 2.0, 10.0, 25)
+    lags = np.linspace(0, 3, 7)
+    data = analysis.g2(clicks, None, 10.0, lags)
+    moved = analysis.g2([t + 100 for t in clicks], None, 10.0, lags, start=100.0)
+    xr.testing.assert_allclose(data, moved)
+    with pytest.raises(ValueError, match="Argument `duration` must cover"):
+        analysis.g2([t + 100 for t in clicks], None, 10.0, lags)
+    with pytest.raises(ValueError, match="Argument `lags` must be at least two ascending"):
+        analysis.g2(clicks, None, 10.0, [0.0, 11.0])
+    with pytest.raises(ValueError, match="Argument `click_times` must hold clicks"):
+        analysis.g2([np.array([])], None, 10.0, lags)
+    with pytest.warns(analysis.TooLittleDataWarning, match="g2"):
+        assert np.isnan(analysis.g2(clicks[:2], None, 10.0, lags).g2_stderr).all()
+
+
+def test_mandel_q__poisson(rng):
+    counts = rng.poisson(7.0, 4000)
+    data = analysis.mandel_q(counts)
+    assert abs(float(data.mandel_q)) < 5 * float(data.mandel_q_stderr)
+    np.testing.assert_allclose(float(data.mandel_q), counts.var(ddof=1) / counts.mean() - 1, atol=1e-12)
+    # Var of the Fano factor of a Poisson law: 2 / (n - 1), to O(1/n)
+    np.testing.assert_allclose(float(data.mandel_q_stderr), np.sqrt(2 / 4000), rtol=0.15)
+    assert float(analysis.fano_factor(counts).fano) == pytest.approx(1 + float(data.mandel_q))
+
+
+@pytest.mark.parametrize("windows", [None, 1, 4])
+def test_fano_factor__antibunched(rng, windows):
+    # F(T) = 1/2 + (1 - exp(-4 T)) / (8 T) at unit rate
+    length, number = 2.0, windows or 1
+    clicks = erlang_clicks(rng, 1.0, length * number, 3000)
+    counts = np.array([np.histogram(t, number, (0, length * number))[0] for t in clicks])
+    data = analysis.fano_factor(counts[:, 0] if windows is None else counts)
+    exact = 0.5 + (1 - np.exp(-4 * length)) / (8 * length)
+    assert abs(float(data.fano) - exact) < 5 * float(data.fano_stderr)
+    assert abs(float(data.fano) - 1) > 8 * float(data.fano_stderr)
+
+
+def test_fano_factor__windows_of_one_record_are_correlated(rng):
+    # a rate that wanders slowly: neighbouring windows share it, and an error that ignores this is too small
+    score, naive, rho, width = [], [], np.exp(-0.1), 0.3
+    m, v = np.exp(width**2 / 2), (np.exp(width**2) - 1) * np.exp(width**2)
+    for _ in range(60):
+        x = lfilter([1], [1, -rho], rng.standard_normal(10_000) * np.sqrt(1 - rho**2))
+        counts = rng.poisson(20 * np.exp(width * x))
+        data = analysis.fano_factor(counts[None])
+        deviation = float(data.fano) - (1 + 20 * v / m)
+        score.append(deviation / float(data.fano_stderr))
+        naive.append(deviation / float(analysis.fano_factor(counts).fano_stderr))
+    # known to 1/sqrt(120) = 9 %
+    assert abs(np.std(score) - 1) < 0.35
+    assert np.std(naive) > 1.5
+
+
+def test_fano_factor__arguments():
+    with pytest.raises(ValueError, match="Argument `counts` must not be negative"):
+        analysis.fano_factor([1, -1])
+    with pytest.raises(ValueError, match="Argument `counts` must hold clicks"):
+        analysis.mandel_q([0, 0, 0])
+    with pytest.raises(ValueError, match="Argument `counts` must be finite"):
+        analysis.mandel_q([1.0, np.nan])
+    with pytest.raises(ValueError, match="Argument `counts` must have shape"):
+        analysis.mandel_q(np.ones((2, 2, 2)))
+    with pytest.warns(analysis.TooLittleDataWarning, match="Fano"):
+        assert np.isnan(analysis.fano_factor([1, 2, 3]).fano_stderr)
