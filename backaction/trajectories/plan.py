@@ -182,7 +182,14 @@ def density_plan(
     gain = [pack.add(L) for L in roles.unread]
     sets = [kraus(c, dt) for c, _, _ in roles.diffusive]
     moments = [
-        [pack.add(prune(X)) for X in (K[0].conj().T @ K[1], K[1].conj().T @ K[1], K[0].conj().T @ K[2])]
+        [
+            pack.add(prune(X))
+            for X in (
+                K[0].conj().T @ K[1] + 2 * dt * (K[1].conj().T @ K[2]),
+                K[1].conj().T @ K[1],
+                K[0].conj().T @ K[2],
+            )
+        ]
         for K in sets
     ]
     click_ptr = np.cumsum([0] + [len(group) for group in roles.counted])

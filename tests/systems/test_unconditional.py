@@ -158,7 +158,7 @@ def test_spectra_of_coupled_oscillators(system, operator, peak, height, width):
     assert S(peak) == pytest.approx(height, rel=1e-5)
     assert S(peak + 0.02) < S(peak) > S(peak - 0.02)
     half = 0.5 * S(peak)
-    edges = [brentq(lambda w: S(w) - half, peak + s * 0.1, peak + s * width, xtol=1e-6) for s in (-1, 1)]
+    edges = [brentq(lambda w: S(w) - half, peak + s * 0.1, peak + s * width, xtol=1e-5) for s in (-1, 1)]
     assert edges[1] - edges[0] == pytest.approx(width, abs=3e-5)
     assert S(-peak) < 0.9 * height  # negative control: the other sign of the frequency
     assert spectrum(lowered, other, [-peak])[0] == pytest.approx(height, rel=1e-5)  # B mirrors A
@@ -166,9 +166,9 @@ def test_spectra_of_coupled_oscillators(system, operator, peak, height, width):
 
 def test_spectrum__at_zero_frequency_and_sum_rule():
     assert spectrum(vdp_pair(5, 5, 13), "a", [0.0])[0] == pytest.approx(0.915849, abs=2e-6)
-    omega = np.linspace(-400, 400, 80001)
+    omega = np.linspace(-200, 200, 8001)
     S = spectrum(spin(0.5, 1.0, omega=2.0), "sp", omega)  # ⟨σ⁻σ⁺⟩ = 2/3, at −ω
-    assert np.sum(S) * (omega[1] - omega[0]) / (2 * np.pi) == pytest.approx(2 / 3, rel=2e-3)
+    assert np.sum(S) * (omega[1] - omega[0]) / (2 * np.pi) == pytest.approx(2 / 3, rel=4e-3)  # the tails
     assert omega[S.argmax()] == pytest.approx(-2, abs=0.02)
 
 
@@ -249,7 +249,9 @@ def test_husimi_phase_operator__spin_coherent_states(J):
     Q = (2 * J + 1) / (4 * np.pi) * np.einsum("tfi,ij,tfj->tf", kets.conj(), rho, kets).real
     for k in range(1, site.levels):
         expected = np.einsum("t,tf,f->", weights, Q, np.exp(-1j * k * phi)) * 2 * np.pi / 40
-        assert np.trace(husimi_phase_operator(site, site.levels, k) @ rho) == pytest.approx(expected, abs=1e-5)
+        assert np.trace(husimi_phase_operator(site, site.levels, k) @ rho) == pytest.approx(
+            expected, abs=1e-5
+        )
 
 
 def test_phase_distribution__reduced_and_restricted_bases():
@@ -271,7 +273,9 @@ def no_decay_of_a_coherence():
     return System(0 * s.sz, {"flip": 2 * s.sx})
 
 
-@pytest.mark.parametrize("system", [qnd_qubit(1.0), no_decay_of_a_coherence()], ids=["populations", "coherence"])
+@pytest.mark.parametrize(
+    "system", [qnd_qubit(1.0), no_decay_of_a_coherence()], ids=["populations", "coherence"]
+)
 def test_steady_state__not_unique(system):
     with pytest.raises(ValueError, match=r"`system` must have a unique steady state.*initial"):
         steady_state(system)

@@ -37,7 +37,7 @@ class DensityPlan(NamedTuple):
     gain_im: np.ndarray
     kinds: np.ndarray  # (n_diffusive,)
     outputs: np.ndarray
-    moments: np.ndarray  # (n_diffusive, 3) operators K0†K1, K1†K1, K0†K2
+    moments: np.ndarray  # (n_diffusive, 3) operators K0†K1 + 2dt K1†K2, K1†K1, K0†K2
     pattern_ptr: np.ndarray  # (n_diffusive, d + 1) joint pattern of K0, K1, K2
     pattern_col: np.ndarray
     pattern_re: np.ndarray  # (3, nnz)
@@ -543,7 +543,19 @@ def advance_lanes(plan, work, values, rngs, start, duration, xr, xi, times, owne
     for lane in range(LANES):
         if work.jumping[lane] != 0.0:
             times, owner, count = advance_lane(
-                plan, work, values, rngs[lane], lane, start, duration, xr, xi, work.trace[lane], times, owner, count
+                plan,
+                work,
+                values,
+                rngs[lane],
+                lane,
+                start,
+                duration,
+                xr,
+                xi,
+                work.trace[lane],
+                times,
+                owner,
+                count,
             )
     for lane in range(LANES):
         work.trace[lane] = work.trial[lane]
@@ -618,7 +630,14 @@ def diffuse(plan, work, noise, step, channel, record):
             z2_im = 0.0
         else:
             y_re, y_im = sample_heterodyne(
-                m_re, m_im, g11, q_re, q_im, dt, noise[step, 2 * channel, lane], noise[step, 2 * channel + 1, lane]
+                m_re,
+                m_im,
+                g11,
+                q_re,
+                q_im,
+                dt,
+                noise[step, 2 * channel, lane],
+                noise[step, 2 * channel + 1, lane],
             )
             z2_re = y_re * y_re - y_im * y_im
             z2_im = -2.0 * y_re * y_im
@@ -638,7 +657,9 @@ def diffuse(plan, work, noise, step, channel, record):
 
 
 @kernel
-def run_density(plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner):
+def run_density(
+    plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner
+):
     """Advance a batch of density matrices over `n_bins` bins; arguments as in `run_ket`."""
     dt = plan.dt
     count = 0
@@ -671,7 +692,17 @@ def run_density(plan, work, rngs, t0, width, first, n_bins, save_every, current,
                     work.trace[lane] = work.trial[lane]
             elif survive(work.trial, work.trace, work.alive, work.threshold, work.jumping, work.hazard):
                 times, owner, count = advance_lanes(
-                    plan, work, values, rngs, begin, duration, work.backup_re, work.backup_im, times, owner, count
+                    plan,
+                    work,
+                    values,
+                    rngs,
+                    begin,
+                    duration,
+                    work.backup_re,
+                    work.backup_im,
+                    times,
+                    owner,
+                    count,
                 )
             if s == plan.n_sub:
                 break

@@ -294,7 +294,9 @@ def project(plan, work, channel, cur):
     n = d * LANES
     minus = splat16(-1.0)
     zero = splat16(0.0)
-    m_re = splat16(0.0)  # ⟨K0ψ|K1ψ⟩
+    two_dt = splat16(2.0 * plan.dt)
+    minus_two_dt = splat16(-2.0 * plan.dt)
+    m_re = splat16(0.0)  # ⟨K0ψ|K1ψ⟩ + 2dt⟨K1ψ|K2ψ⟩
     m_im = splat16(0.0)
     g11 = splat16(0.0)  # ⟨K1ψ|K1ψ⟩
     q_re = splat16(0.0)  # ⟨K0ψ|K2ψ⟩
@@ -317,6 +319,10 @@ def project(plan, work, channel, cur):
         m_im = fma16(minus_i0, r1, m_im)
         g11 = fma16(r1, r1, g11)
         g11 = fma16(i1, i1, g11)
+        m_re = fma16(fma16(two_dt, r1, zero), r2, m_re)
+        m_re = fma16(fma16(two_dt, i1, zero), i2, m_re)
+        m_im = fma16(fma16(two_dt, r1, zero), i2, m_im)
+        m_im = fma16(fma16(minus_two_dt, i1, zero), r2, m_im)
         q_re = fma16(r0, r2, q_re)
         q_re = fma16(i0, i2, q_re)
         q_im = fma16(r0, i2, q_im)
@@ -330,9 +336,9 @@ def project(plan, work, channel, cur):
 
 @inlined
 def sample_homodyne(m_re, g11, q_re, dt, normal):
-    """Increment dY from ⟨K0†K1⟩, ⟨K1†K1⟩, ⟨K0†K2⟩ of a normalised state and a standard normal.
+    """Increment dY from m = ⟨K0†K1 + 2dt K1†K2⟩, ⟨K1†K1⟩, ⟨K0†K2⟩ of a normalised state and a standard normal.
 
-    The law p(dY) ∝ ‖K(dY)ψ‖² G(dY) has mean x dt and variance dt + (⟨:x²:⟩ − x²)dt², x = 2 Re m.
+    The law p(dY) ∝ ‖K(dY)ψ‖² G(dY) has, to O(dt²), mean x dt and variance dt + (⟨:x²:⟩ − x²)dt², x = 2 Re m.
     """
     x = 2.0 * m_re
     gain = 0.5 * dt * (2.0 * (2.0 * q_re + g11) - x * x)
