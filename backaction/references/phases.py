@@ -11,8 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..systems.basis import Basis
+from ..systems.husimi import PHASES, phase_dataset
 from ..systems.system import LoweredSystem, System
-from ..systems.unconditional import PHASES, Sectors, expectation, phase_dataset, resolvent
+from ..systems.unconditional import Sectors, expectation, resolvent
 from ..unravelings import Unraveling
 from . import cache as disk
 from .arguments import detectors, memory_limit, positive, prepare

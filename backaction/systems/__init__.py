@@ -7,6 +7,7 @@ from .algebra import Site as Site
 from .algebra import Spin as Spin
 from .basis import Basis as Basis
 from .basis import ResolvedBasis as ResolvedBasis
+from .husimi import phase_distribution as phase_distribution
 from .models import cascaded as cascaded
 from .models import damped_cavity as damped_cavity
 from .models import driven_qubit as driven_qubit
@@ -24,6 +25,5 @@ from .states import vacuum as vacuum
 from .system import LoweredSystem as LoweredSystem
 from .system import System as System
 from .unconditional import liouvillian as liouvillian
-from .unconditional import phase_distribution as phase_distribution
 from .unconditional import spectrum as spectrum
 from .unconditional import steady_state as steady_state

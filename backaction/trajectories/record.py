@@ -94,11 +94,14 @@ def dataset(
         shape = array.shape[:2] + ((dim,) if is_ket else (dim, dim))
         data["state"] = (dims, array.reshape(shape), {"long_name": "conditional state, normalised"})
     if edge_names:
-        coords["edge"] = ("edge", np.array(edge_names))
         data["edge_population"] = (
             ("trajectory", "edge"),
             np.concatenate([b.edges for b in batches]),
-            {"long_name": "time-averaged population of the basis' edges", "units": "1"},
+            {
+                "long_name": "time-averaged population of the basis' edges",
+                "units": "1",
+                "edges": ", ".join(edge_names),  # not a coordinate: Zarr has no settled type for text
+            },
         )
     return xr.Dataset(data, coords, attrs)
 

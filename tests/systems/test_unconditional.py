@@ -24,9 +24,11 @@ from backaction.systems import (
     steady_state,
     two_spins,
     two_vdp,
+    unconditional,
     vdp,
 )
-from backaction.systems.unconditional import Sectors, husimi_phase_operator
+from backaction.systems.husimi import husimi_phase_operator
+from backaction.systems.unconditional import Sectors
 
 
 def qutip_parts(lowered):
@@ -182,6 +184,15 @@ def test_spectrum__against_qutip_and_mollow():
     sm = sm - qutip.expect(sm, qutip.steadystate(H, c_ops))
     np.testing.assert_allclose(ours, qutip.spectrum(H, -omega, c_ops, sm.dag(), sm), rtol=1e-5)
     np.testing.assert_allclose(ours[[2, 4]], [1.01770812, 0.33072021], atol=1e-8)
+
+
+def test_spectrum__krylov_space_too_small(monkeypatch):
+    system, omega = vdp_pair(3, 5, 6), np.array([-3.0, 0.0, 0.7, 40.0])
+    expected = spectrum(system, "n_a", omega), spectrum(system, "a", omega)
+    monkeypatch.setattr(unconditional, "KRYLOV", 1)
+    nonzero = omega != 0  # the sector of the populations is singular at ω = 0
+    np.testing.assert_allclose(spectrum(system, "n_a", omega[nonzero]), expected[0][nonzero], rtol=1e-8)
+    np.testing.assert_allclose(spectrum(system, "a", omega), expected[1], rtol=1e-8)
 
 
 def test_single_spin():
