@@ -22,4 +22,9 @@ def kernel(function: Callable) -> Any:
 
 def inlined(function: Callable) -> Any:
     """Compile a helper of the inner loop into its caller: a plan is hundreds of words to pass."""
-    return numba.njit(**_OPTIONS, forceinline=True)(function)
+    return numba.njit(**_OPTIONS, forceinline=True, _nrt=False)(function)
+
+
+def inner_loop(function: Callable) -> Any:
+    """Compile a loop that allocates nothing: without numba's reference counts, which cost more than a small step."""
+    return numba.njit(**_OPTIONS, _nrt=False)(function)

@@ -21,7 +21,7 @@ STEP_FRACTION = 0.1
 #: Click times relative to their slot: to rounding where counting is all, well below the step's own error beside
 #: diffusive detectors.
 EXACT_TOLERANCE = 1e-15
-DIFFUSIVE_TOLERANCE = 1e-6
+DIFFUSIVE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 numba accumulates ``y[r, lane] += …`` through memory, because it cannot prove that `y` does not alias
 the input; a first-class vector value lets LLVM keep the row's sum in registers (38 against 10 GF/s
-for a banded complex operator on 16 lanes).  Two widths: `16` for lanes of state vectors and for runs
-of columns, `4` for lanes of density matrices.
+for a banded complex operator on 16 lanes).  Two widths: 16 for lanes of state vectors and for runs
+of columns, 4 for lanes of density matrices; arithmetic takes either.
 
 With ``NUMBA_DISABLE_JIT=1`` the same names are plain NumPy functions.
 """
@@ -34,29 +34,23 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, ir.VectorType(ir.DoubleType(), fe_type.width))
 
 
-def _operations(width: int) -> tuple:
-    """(load, store, splat, fma) for one width."""
+def _pointer(context: Any, builder: Any, signature: Any, args: Any, vector: Vector) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    kind = ir.VectorType(ir.DoubleType(), vector.width).as_pointer()
+    return builder.bitcast(builder.gep(array.data, [args[1]]), kind)
+
+
+def _memory(width: int) -> tuple:
+    """(load, splat) for one width."""
     vector = Vector(width)
     ir_vector = ir.VectorType(ir.DoubleType(), width)
-
-    def pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.bitcast(builder.gep(array.data, [args[1]]), ir_vector.as_pointer())
 
     @intrinsic
     def load(typing_context, array, index):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            return builder.load(pointer(context, builder, signature, args), align=8)
+            return builder.load(_pointer(context, builder, signature, args, vector), align=8)
 
         return vector(array, types.uintp), codegen
-
-    @intrinsic
-    def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            builder.store(args[2], pointer(context, builder, signature, args), align=8)
-            return context.get_dummy_value()
-
-        return types.void(array, types.uintp, vector), codegen
 
     @intrinsic
     def splat(typing_context, value):  # type: ignore[no-untyped-def]
@@ -68,34 +62,80 @@ def _operations(width: int) -> tuple:
 
         return vector(types.float64), codegen
 
+    return load, splat
+
+
+def _arithmetic(name: str, arity: int) -> Any:
+    """An operation on vectors of one width: an instruction of the builder or an LLVM intrinsic."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        if not name.startswith("llvm."):
+            return getattr(builder, name)(*args)
+        width = signature.return_type.width
+        kind = ir.VectorType(ir.DoubleType(), width)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind] * arity), f"{name}.v{width}f64"
+        )
+        return builder.call(function, args)
+
+    if arity == 1:
+
+        @intrinsic
+        def unary(typing_context, a):  # type: ignore[no-untyped-def]
+            return a(a), codegen
+
+        return unary
+    if arity == 2:
+
+        @intrinsic
+        def binary(typing_context, a, b):  # type: ignore[no-untyped-def]
+            return a(a, b), codegen
+
+        return binary
+
     @intrinsic
-    def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            kind = ir.FunctionType(ir_vector, [ir_vector] * 3)
-            function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{width}f64")
-            return builder.call(function, args)
+    def ternary(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+        return a(a, b, c), codegen
 
-        return vector(vector, vector, vector), codegen
-
-    return load, store, splat, fma
+    return ternary
 
 
-def _numpy_operations(width: int) -> tuple:
-    def load(array: np.ndarray, index: int) -> np.ndarray:
-        return array.reshape(-1)[index : index + width].copy()
+if numba.config.DISABLE_JIT:
+
+    def _numpy_load(width: int) -> Any:
+        return lambda array, index: array.reshape(-1)[index : index + width].copy()
+
+    load16, load4 = _numpy_load(16), _numpy_load(4)
+
+    def splat16(value: float) -> Any:
+        return np.full(16, value)
+
+    def splat4(value: float) -> Any:
+        return np.full(4, value)
 
     def store(array: np.ndarray, index: int, value: np.ndarray) -> None:
-        array.reshape(-1)[index : index + width] = value
+        array.reshape(-1)[index : index + value.size] = value
 
-    def splat(value: float) -> np.ndarray:
-        return np.full(width, value)
-
-    def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    def fma(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
 
-    return load, store, splat, fma
+    mul, add, sub, div = np.multiply, np.add, np.subtract, np.divide
+    neg, sqrt, minimum, maximum = np.negative, np.sqrt, np.minimum, np.maximum
+else:
+    load16, splat16 = _memory(16)
+    load4, splat4 = _memory(4)
 
+    @intrinsic
+    def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+        """array[index : index + width] = value."""
 
-_make = _numpy_operations if numba.config.DISABLE_JIT else _operations
-load16, store16, splat16, fma16 = _make(16)
-load4, store4, splat4, fma4 = _make(4)
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            builder.store(args[2], _pointer(context, builder, signature, args, signature.args[2]), align=8)
+            return context.get_dummy_value()
+
+        return types.void(array, types.uintp, value), codegen
+
+    fma = _arithmetic("llvm.fma", 3)
+    mul, add, sub, div = (_arithmetic(name, 2) for name in ("fmul", "fadd", "fsub", "fdiv"))
+    neg, sqrt = _arithmetic("fneg", 1), _arithmetic("llvm.sqrt", 1)
+    minimum, maximum = _arithmetic("llvm.minnum", 2), _arithmetic("llvm.maxnum", 2)

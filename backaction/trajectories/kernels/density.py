@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import inlined, kernel
-from ..simd import fma4, fma16, load4, load16, splat4, splat16, store4, store16
-from .ket import sample_heterodyne, sample_homodyne
-from .lane import MAX_ORDER, NOISE_STEPS, complex_values, draw, horner, newton, push_click, survive
+from ..compiled import inlined, inner_loop, kernel
+from ..simd import add, div, fma, load4, load16, mul, neg, splat4, splat16, sqrt, store
+from .ket import GAIN_LIMIT, sample_heterodyne, sample_homodyne
+from .lane import MAX_ORDER, NOISE_STEPS, complex_values, draw, horner, newton, push_click, slot_times
 
 LANES = 4
 
@@ -70,11 +70,11 @@ class DensityWork(NamedTuple):
     coef_re: np.ndarray  # (nnz * 16,) values of K(z), each lane's four times over
     coef_im: np.ndarray
     z: np.ndarray  # (5 * 4,) 1/√trace, Re z, Im z, Re z2, Im z2
-    sums: np.ndarray  # (3, 4) complex, moments of the channel being measured
+    sums: np.ndarray  # (6 * 4,) moments of the channel being measured, real and imaginary parts
     lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
     edges: np.ndarray
     hazard: np.ndarray
-    jumping: np.ndarray
+    jumping: np.ndarray  # `alive` at the end of the slot if the lane does not click
 
 
 def density_work(d: int, n_edges: int, pattern_nnz: int, counting: bool) -> DensityWork:
@@ -95,7 +95,7 @@ def density_work(d: int, n_edges: int, pattern_nnz: int, counting: bool) -> Dens
         coef_re=np.zeros(max(1, pattern_nnz) * 16),
         coef_im=np.zeros(max(1, pattern_nnz) * 16),
         z=np.zeros(5 * LANES),
-        sums=np.zeros((3, LANES), dtype=complex),
+        sums=np.zeros(6 * LANES),
         lane=np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
@@ -118,12 +118,12 @@ def left(ptr, col, re, im, xr, xi, yr, yi):
                 c = col[k] * length + j
                 vr = load16(xr, c)
                 vi = load16(xi, c)
-                ar = fma16(splat16(re[k]), vr, ar)
-                ai = fma16(splat16(re[k]), vi, ai)
-                ar = fma16(splat16(-im[k]), vi, ar)
-                ai = fma16(splat16(im[k]), vr, ai)
-            store16(yr, row + j, ar)
-            store16(yi, row + j, ai)
+                ar = fma(splat16(re[k]), vr, ar)
+                ai = fma(splat16(re[k]), vi, ai)
+                ar = fma(splat16(-im[k]), vi, ar)
+                ai = fma(splat16(im[k]), vr, ai)
+            store(yr, row + j, ar)
+            store(yi, row + j, ai)
         for j in range(full, length, LANES):
             br = splat4(0.0)
             bi = splat4(0.0)
@@ -131,12 +131,12 @@ def left(ptr, col, re, im, xr, xi, yr, yi):
                 c = col[k] * length + j
                 wr = load4(xr, c)
                 wi = load4(xi, c)
-                br = fma4(splat4(re[k]), wr, br)
-                bi = fma4(splat4(re[k]), wi, bi)
-                br = fma4(splat4(-im[k]), wi, br)
-                bi = fma4(splat4(im[k]), wr, bi)
-            store4(yr, row + j, br)
-            store4(yi, row + j, bi)
+                br = fma(splat4(re[k]), wr, br)
+                bi = fma(splat4(re[k]), wi, bi)
+                br = fma(splat4(-im[k]), wi, br)
+                bi = fma(splat4(im[k]), wr, bi)
+            store(yr, row + j, br)
+            store(yi, row + j, bi)
 
 
 @inlined
@@ -145,10 +145,6 @@ def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi):
     d = ptr.size - 1
     length = d * LANES
     full = length // 16 * 16
-    minus16 = splat16(-1.0)
-    minus4 = splat4(-1.0)
-    zero16 = splat16(0.0)
-    zero4 = splat4(0.0)
     for r in range(d):
         row = r * length
         for j in range(0, full, 16):
@@ -160,12 +156,12 @@ def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi):
                 vi = load16(xi, c)
                 a = load16(cr, 16 * k)
                 b = load16(ci, 16 * k)
-                ar = fma16(a, vr, ar)
-                ai = fma16(a, vi, ai)
-                ar = fma16(fma16(minus16, b, zero16), vi, ar)
-                ai = fma16(b, vr, ai)
-            store16(yr, row + j, ar)
-            store16(yi, row + j, ai)
+                ar = fma(a, vr, ar)
+                ai = fma(a, vi, ai)
+                ar = fma(neg(b), vi, ar)
+                ai = fma(b, vr, ai)
+            store(yr, row + j, ar)
+            store(yi, row + j, ai)
         for j in range(full, length, LANES):
             br = splat4(0.0)
             bi = splat4(0.0)
@@ -175,12 +171,12 @@ def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi):
                 wi = load4(xi, c)
                 e = load4(cr, 16 * k)
                 f = load4(ci, 16 * k)
-                br = fma4(e, wr, br)
-                bi = fma4(e, wi, bi)
-                br = fma4(fma4(minus4, f, zero4), wi, br)
-                bi = fma4(f, wr, bi)
-            store4(yr, row + j, br)
-            store4(yi, row + j, bi)
+                br = fma(e, wr, br)
+                bi = fma(e, wi, bi)
+                br = fma(neg(f), wi, br)
+                bi = fma(f, wr, bi)
+            store(yr, row + j, br)
+            store(yi, row + j, bi)
 
 
 @inlined
@@ -188,13 +184,13 @@ def put(xr, xi, d, r, c, ar, ai):
     """Write element (r, c) of all lanes and its mirror image."""
     i = (r * d + c) * LANES
     j = (c * d + r) * LANES
-    store4(xr, i, ar)
-    store4(xr, j, ar)
+    store(xr, i, ar)
+    store(xr, j, ar)
     if r == c:
-        store4(xi, i, splat4(0.0))
+        store(xi, i, splat4(0.0))
     else:
-        store4(xi, i, ai)
-        store4(xi, j, fma4(splat4(-1.0), ai, splat4(0.0)))
+        store(xi, i, ai)
+        store(xi, j, neg(ai))
 
 
 @inlined
@@ -224,20 +220,20 @@ def right(ptr, col, re, im, yr, yi, xr, xi):
                     w = splat4(-im[k])
                     g = load4(yr, (q0 + s) * LANES)
                     h = load4(yi, (q0 + s) * LANES)
-                    a0 = fma4(v, h, fma4(u, g, a0))
-                    b0 = fma4(w, g, fma4(u, h, b0))
+                    a0 = fma(v, h, fma(u, g, a0))
+                    b0 = fma(w, g, fma(u, h, b0))
                     g = load4(yr, (q1 + s) * LANES)
                     h = load4(yi, (q1 + s) * LANES)
-                    a1 = fma4(v, h, fma4(u, g, a1))
-                    b1 = fma4(w, g, fma4(u, h, b1))
+                    a1 = fma(v, h, fma(u, g, a1))
+                    b1 = fma(w, g, fma(u, h, b1))
                     g = load4(yr, (q2 + s) * LANES)
                     h = load4(yi, (q2 + s) * LANES)
-                    a2 = fma4(v, h, fma4(u, g, a2))
-                    b2 = fma4(w, g, fma4(u, h, b2))
+                    a2 = fma(v, h, fma(u, g, a2))
+                    b2 = fma(w, g, fma(u, h, b2))
                     g = load4(yr, (q3 + s) * LANES)
                     h = load4(yi, (q3 + s) * LANES)
-                    a3 = fma4(v, h, fma4(u, g, a3))
-                    b3 = fma4(w, g, fma4(u, h, b3))
+                    a3 = fma(v, h, fma(u, g, a3))
+                    b3 = fma(w, g, fma(u, h, b3))
                 put(xr, xi, d, r, c, a0, b0)
                 if c >= r + 1:
                     put(xr, xi, d, r + 1, c, a1, b1)
@@ -254,8 +250,8 @@ def right(ptr, col, re, im, yr, yi, xr, xi):
                 for k in range(ptr[c], ptr[c + 1]):
                     g = load4(yr, (q0 + col[k]) * LANES)
                     h = load4(yi, (q0 + col[k]) * LANES)
-                    a0 = fma4(splat4(im[k]), h, fma4(splat4(re[k]), g, a0))
-                    b0 = fma4(splat4(-im[k]), g, fma4(splat4(re[k]), h, b0))
+                    a0 = fma(splat4(im[k]), h, fma(splat4(re[k]), g, a0))
+                    b0 = fma(splat4(-im[k]), g, fma(splat4(re[k]), h, b0))
                 put(xr, xi, d, r, c, a0, b0)
             r += 1
 
@@ -264,8 +260,6 @@ def right(ptr, col, re, im, yr, yi, xr, xi):
 def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
     """X = Y A† for Hermitian X where every lane has its own A."""
     d = ptr.size - 1
-    zero = splat4(0.0)
-    minus = splat4(-1.0)
     r = 0
     while r < d:
         if r + 2 <= d:
@@ -280,15 +274,15 @@ def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
                     s = col[k]
                     u = load4(cr, 16 * k)
                     v = load4(ci, 16 * k)
-                    w = fma4(minus, v, zero)
+                    w = neg(v)
                     g = load4(yr, (q0 + s) * LANES)
                     h = load4(yi, (q0 + s) * LANES)
-                    a0 = fma4(v, h, fma4(u, g, a0))
-                    b0 = fma4(w, g, fma4(u, h, b0))
+                    a0 = fma(v, h, fma(u, g, a0))
+                    b0 = fma(w, g, fma(u, h, b0))
                     g = load4(yr, (q1 + s) * LANES)
                     h = load4(yi, (q1 + s) * LANES)
-                    a1 = fma4(v, h, fma4(u, g, a1))
-                    b1 = fma4(w, g, fma4(u, h, b1))
+                    a1 = fma(v, h, fma(u, g, a1))
+                    b1 = fma(w, g, fma(u, h, b1))
                 put(xr, xi, d, r, c, a0, b0)
                 if c >= r + 1:
                     put(xr, xi, d, r + 1, c, a1, b1)
@@ -299,7 +293,7 @@ def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
             for k in range(ptr[r], ptr[r + 1]):
                 g = load4(yr, (r * d + col[k]) * LANES)
                 h = load4(yi, (r * d + col[k]) * LANES)
-                a0 = fma4(load4(ci, 16 * k), h, fma4(load4(cr, 16 * k), g, a0))
+                a0 = fma(load4(ci, 16 * k), h, fma(load4(cr, 16 * k), g, a0))
             put(xr, xi, d, r, r, a0, b0)
             r += 1
 
@@ -318,12 +312,12 @@ def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi):
                 i = plan.gain_source[k] * LANES
                 gr = load4(xr, i)
                 gi = load4(xi, i)
-                ar = fma4(splat4(plan.gain_re[k]), gr, ar)
-                ai = fma4(splat4(plan.gain_re[k]), gi, ai)
-                ar = fma4(splat4(-plan.gain_im[k]), gi, ar)
-                ai = fma4(splat4(plan.gain_im[k]), gr, ai)
+                ar = fma(splat4(plan.gain_re[k]), gr, ar)
+                ai = fma(splat4(plan.gain_re[k]), gi, ai)
+                ar = fma(splat4(-plan.gain_im[k]), gi, ar)
+                ai = fma(splat4(plan.gain_im[k]), gr, ai)
             i = (r * d + c) * LANES
-            put(yr, yi, d, r, c, fma4(w4, ar, load4(base_r, i)), fma4(w4, ai, load4(base_i, i)))
+            put(yr, yi, d, r, c, fma(w4, ar, load4(base_r, i)), fma(w4, ai, load4(base_i, i)))
             pair += 1
 
 
@@ -332,41 +326,37 @@ def traces(work, d, out):
     """out[lane] = Tr ρ."""
     total = splat4(0.0)
     for r in range(d):
-        total = fma4(splat4(1.0), load4(work.re, (r * d + r) * LANES), total)
-    store4(out, 0, total)
+        total = fma(splat4(1.0), load4(work.re, (r * d + r) * LANES), total)
+    store(out, 0, total)
 
 
 @inlined
-def expect(plan, work, operator, out):
-    """out[lane] = Tr Oρ, complex (4,), not divided by the trace."""
-    ptr = plan.ptr[operator]
-    d = ptr.size - 1
+def expect(plan, work, operator, out, at):
+    """out[at : at + 8] = Re, Im of Tr Oρ on 4 lanes, not divided by the trace."""
+    d = plan.ptr.shape[1] - 1
     ar = splat4(0.0)
     ai = splat4(0.0)
     for r in range(d):
-        for k in range(ptr[r], ptr[r + 1]):
+        for k in range(plan.ptr[operator, r], plan.ptr[operator, r + 1]):
             i = (plan.col[k] * d + r) * LANES
             vr = load4(work.re, i)
             vi = load4(work.im, i)
-            ar = fma4(splat4(plan.re[k]), vr, ar)
-            ai = fma4(splat4(plan.re[k]), vi, ai)
-            ar = fma4(splat4(-plan.im[k]), vi, ar)
-            ai = fma4(splat4(plan.im[k]), vr, ai)
-    re = work.coef_re  # free between two measurements
-    im = work.coef_im
-    store4(re, 0, ar)
-    store4(im, 0, ai)
-    for lane in range(LANES):
-        out[lane] = complex(re[lane], im[lane])
+            ar = fma(splat4(plan.re[k]), vr, ar)
+            ai = fma(splat4(plan.re[k]), vi, ai)
+            ar = fma(splat4(-plan.im[k]), vi, ar)
+            ai = fma(splat4(plan.im[k]), vr, ai)
+    store(out, at, ar)
+    store(out, at + LANES, ai)
 
 
 @kernel
 def save(plan, work, index, expectations, states):
     """Observables and states at one edge of the time axis."""
     for o in range(plan.observables.size):
-        expect(plan, work, plan.observables[o], expectations[o, index])
+        expect(plan, work, plan.observables[o], work.sums, 0)
         for lane in range(LANES):
-            expectations[o, index, lane] /= work.trace[lane]
+            value = complex(work.sums[lane], work.sums[LANES + lane])
+            expectations[o, index, lane] = value / work.trace[lane]
     if states.shape[0] > 0:
         d = plan.ptr.shape[1] - 1
         for lane in range(LANES):
@@ -388,7 +378,7 @@ def measure_edges(plan, work):
             work.edges[e, lane] += acc / work.trace[lane]
 
 
-@kernel
+@inner_loop
 def add_sandwich(ptr, col, values, x, half, out, d, conjugate):
     """out += A x A† (conjugate) or out += A x + (A x)† for one lane; x, half, out (d * d,) complex."""
     for r in range(d):
@@ -412,7 +402,7 @@ def add_sandwich(ptr, col, values, x, half, out, d, conjugate):
                 out[r * d + c] += half[r * d + c] + half[c * d + r].conjugate()
 
 
-@kernel
+@inner_loop
 def trace_of(x, d):
     """Trace of a (d * d,) matrix."""
     acc = 0.0
@@ -421,7 +411,7 @@ def trace_of(x, d):
     return acc
 
 
-@kernel
+@inner_loop
 def taylor(plan, work, values, h, d):
     """Taylor vectors of one lane over h in work.lane[0:]; returns the order reached."""
     terms = work.lane
@@ -444,7 +434,7 @@ def taylor(plan, work, values, h, d):
     return MAX_ORDER
 
 
-@kernel
+@inner_loop
 def click(plan, work, values, rng, state, d):
     """Choose a counter by its rate, ρ → Σ KρK†/Tr; returns its index or −1."""
     out = work.lane[0]
@@ -537,11 +527,29 @@ def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before,
     return times, owner, count
 
 
+@inlined
+def survive(work):
+    """Does any lane click in this slot?  If none does, all move on; else advance those that do not."""
+    pending = 0
+    for lane in range(LANES):
+        survival = work.trial[lane] / work.trace[lane]
+        work.hazard[lane] += 1.0 - survival
+        work.jumping[lane] = work.alive[lane] * survival
+        pending += not work.jumping[lane] >= work.threshold[lane]
+    if pending == 0:
+        for lane in range(LANES):
+            work.alive[lane] = work.jumping[lane]
+            work.trace[lane] = work.trial[lane]
+    return pending > 0
+
+
 @kernel
-def advance_lanes(plan, work, values, rngs, start, duration, xr, xi, times, owner, count):
+def advance_lanes(plan, work, values, rngs, start, duration, times, owner, count):
     """`advance_lane` for every lane that `survive` found to click."""
     for lane in range(LANES):
-        if work.jumping[lane] != 0.0:
+        if work.jumping[lane] >= work.threshold[lane]:
+            work.alive[lane] = work.jumping[lane]
+        else:
             times, owner, count = advance_lane(
                 plan,
                 work,
@@ -550,8 +558,8 @@ def advance_lanes(plan, work, values, rngs, start, duration, xr, xi, times, owne
                 lane,
                 start,
                 duration,
-                xr,
-                xi,
+                work.backup_re,
+                work.backup_im,
                 work.trace[lane],
                 times,
                 owner,
@@ -562,13 +570,10 @@ def advance_lanes(plan, work, values, rngs, start, duration, xr, xi, times, owne
     return times, owner, count
 
 
-@kernel
+@inlined
 def slot(plan, work, which, duration):
     """P(duration) = E e^{J} E on all lanes, traces in `trial`."""
     d = plan.ptr.shape[1] - 1
-    for i in range(work.backup_re.size if plan.click_ops.size > 0 else 0):
-        work.backup_re[i] = work.re[i]
-        work.backup_im[i] = work.im[i]
     first = plan.ptr[plan.slots[which, 0]]
     last = plan.ptr[plan.slots[which, 1]]
     left(first, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2)
@@ -589,71 +594,98 @@ def fill_kraus(plan, work, ptr):
     zi = load4(work.z, 2 * LANES)
     ur = load4(work.z, 3 * LANES)
     ui = load4(work.z, 4 * LANES)
-    zero = splat4(0.0)
     for k in range(ptr[0], ptr[ptr.size - 1]):
-        re = fma4(splat4(plan.pattern_re[0, k]), one, zero)
-        im = fma4(splat4(plan.pattern_im[0, k]), one, zero)
-        re = fma4(splat4(plan.pattern_re[1, k]), zr, re)
-        im = fma4(splat4(plan.pattern_re[1, k]), zi, im)
-        re = fma4(splat4(-plan.pattern_im[1, k]), zi, re)
-        im = fma4(splat4(plan.pattern_im[1, k]), zr, im)
-        re = fma4(splat4(plan.pattern_re[2, k]), ur, re)
-        im = fma4(splat4(plan.pattern_re[2, k]), ui, im)
-        re = fma4(splat4(-plan.pattern_im[2, k]), ui, re)
-        im = fma4(splat4(plan.pattern_im[2, k]), ur, im)
+        re = mul(splat4(plan.pattern_re[0, k]), one)
+        im = mul(splat4(plan.pattern_im[0, k]), one)
+        re = fma(splat4(plan.pattern_re[1, k]), zr, re)
+        im = fma(splat4(plan.pattern_re[1, k]), zi, im)
+        re = fma(splat4(-plan.pattern_im[1, k]), zi, re)
+        im = fma(splat4(plan.pattern_im[1, k]), zr, im)
+        re = fma(splat4(plan.pattern_re[2, k]), ur, re)
+        im = fma(splat4(plan.pattern_re[2, k]), ui, im)
+        re = fma(splat4(-plan.pattern_im[2, k]), ui, re)
+        im = fma(splat4(plan.pattern_im[2, k]), ur, im)
         for copy in range(4):
-            store4(work.coef_re, 16 * k + 4 * copy, re)
-            store4(work.coef_im, 16 * k + 4 * copy, im)
+            store(work.coef_re, 16 * k + 4 * copy, re)
+            store(work.coef_im, 16 * k + 4 * copy, im)
 
 
-@kernel
+@inlined
 def diffuse(plan, work, noise, step, channel, record):
     """D of one channel: its increment from the noise, added to the record, and the state's update."""
     d = plan.ptr.shape[1] - 1
-    dt = plan.dt
-    output = plan.outputs[channel]
     for i in range(3):
-        expect(plan, work, plan.moments[channel, i], work.sums[i])
+        expect(plan, work, plan.moments[channel, i], work.sums, 2 * i * LANES)
+    inverse = div(splat4(1.0), load4(work.trace, 0))
+    m_re = mul(load4(work.sums, 0), inverse)
+    m_im = mul(load4(work.sums, LANES), inverse)
+    g11 = mul(load4(work.sums, 2 * LANES), inverse)
+    q_re = mul(load4(work.sums, 4 * LANES), inverse)
+    q_im = mul(load4(work.sums, 5 * LANES), inverse)
+    dt = splat4(plan.dt)
+    half_dt = splat4(0.5 * plan.dt)
+    limit = splat4(GAIN_LIMIT)
+    at = (step * noise.shape[1] + 2 * channel) * LANES
+    store(work.hazard, 0, fma(dt, g11, load4(work.hazard, 0)))
+    if plan.kinds[channel] == 0:
+        y_re, u_re = sample_homodyne(
+            m_re, g11, q_re, dt, splat4(np.sqrt(plan.dt)), half_dt, limit, load4(noise, at)
+        )
+        y_im = splat4(0.0)
+        u_im = splat4(0.0)
+    else:
+        y_re, y_im, u_re, u_im = sample_heterodyne(
+            m_re, m_im, g11, q_re, q_im, dt, splat4(np.sqrt(0.5 * plan.dt)), half_dt, limit,
+            load4(noise, at), load4(noise, at + LANES),
+        )  # fmt: skip
+    output = plan.outputs[channel]
+    if output >= 0:
+        row = 2 * output * LANES
+        store(record, row, add(load4(record, row), y_re))
+        store(record, row + LANES, add(load4(record, row + LANES), y_im))
+    scale = sqrt(inverse)  # keeps the trace near 1
+    store(work.z, 0, scale)
+    store(work.z, LANES, mul(y_re, scale))
+    store(work.z, 2 * LANES, neg(mul(y_im, scale)))  # z = dZ*
+    store(work.z, 3 * LANES, mul(u_re, scale))
+    store(work.z, 4 * LANES, mul(u_im, scale))
     ptr = plan.pattern_ptr[channel]
-    for lane in range(LANES):
-        inverse = 1.0 / work.trace[lane]
-        m_re = work.sums[0, lane].real * inverse
-        m_im = work.sums[0, lane].imag * inverse
-        g11 = work.sums[1, lane].real * inverse
-        q_re = work.sums[2, lane].real * inverse
-        q_im = work.sums[2, lane].imag * inverse
-        work.hazard[lane] += dt * g11
-        if plan.kinds[channel] == 0:
-            y_re = sample_homodyne(m_re, g11, q_re, dt, noise[step, 2 * channel, lane])
-            y_im = 0.0
-            z2_re = y_re * y_re - dt
-            z2_im = 0.0
-        else:
-            y_re, y_im = sample_heterodyne(
-                m_re,
-                m_im,
-                g11,
-                q_re,
-                q_im,
-                dt,
-                noise[step, 2 * channel, lane],
-                noise[step, 2 * channel + 1, lane],
-            )
-            z2_re = y_re * y_re - y_im * y_im
-            z2_im = -2.0 * y_re * y_im
-        if output >= 0:
-            record[output, 0, lane] += y_re
-            record[output, 1, lane] += y_im
-        scale = np.sqrt(inverse)  # keeps the trace near 1
-        work.z[lane] = scale
-        work.z[LANES + lane] = y_re * scale
-        work.z[2 * LANES + lane] = -y_im * scale  # z = dZ*
-        work.z[3 * LANES + lane] = z2_re * scale
-        work.z[4 * LANES + lane] = z2_im * scale
     fill_kraus(plan, work, ptr)
     left_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re, work.im, work.re2, work.im2)
     right_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re2, work.im2, work.re, work.im)
     traces(work, d, work.trace)
+
+
+@inner_loop
+def slots(plan, work, noise, record, s, stop, first_step, clicked):
+    """Slots s … stop − 1 of a bin as in `ket.slots`; (slot, pending).
+
+    Where counters may click, the state before the slot is kept in `backup`; `exact` plans leave every slot to the
+    caller.
+    """
+    n_diffusive = plan.kinds.size
+    while s < stop:
+        if not clicked:
+            if plan.click_ops.size > 0 or plan.exact:
+                for i in range(work.backup_re.size):
+                    work.backup_re[i] = work.re[i]
+                    work.backup_im[i] = work.im[i]
+            if plan.exact:
+                store(work.jumping, 0, splat4(-1.0))
+                return s, True
+            ends = s == 0 or s == plan.n_sub
+            slot(plan, work, 1 if ends else 0, 0.5 * plan.dt if ends else plan.dt)
+            if plan.click_ops.size == 0:
+                store(work.trace, 0, load4(work.trial, 0))
+            elif survive(work):
+                return s, True
+        clicked = False
+        if s < plan.n_sub:
+            for c in range(n_diffusive):
+                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
+                diffuse(plan, work, noise, s - first_step, channel, record)
+        s += 1
+    return s, False
 
 
 @kernel
@@ -661,62 +693,33 @@ def run_density(
     plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner
 ):
     """Advance a batch of density matrices over `n_bins` bins; arguments as in `run_ket`."""
-    dt = plan.dt
     count = 0
     saved = 0
     saving = expectations.shape[0] > 0 or states.shape[0] > 0
-    counting = plan.click_ops.size > 0
     n_diffusive = plan.kinds.size
+    n_slots = plan.n_sub + 1 if n_diffusive > 0 else plan.n_sub
     record = np.zeros((max(1, current.shape[0]), 2, LANES))
     noise = np.zeros((min(plan.n_sub, NOISE_STEPS), 2 * n_diffusive, LANES))
     values = complex_values(plan.re, plan.im)
     for b in range(n_bins):
         start = t0 + b * width
         record[:] = 0.0
-        begin, duration, which = start, dt, 0
-        n_slots = plan.n_sub
-        if n_diffusive > 0:  # P(dt/2) D P(dt) D … D P(dt/2)
-            duration, which = 0.5 * dt, 1
-            n_slots += 1
-        for s in range(n_slots):
-            if plan.exact:
-                work.jumping[:] = 1.0
-                times, owner, count = advance_lanes(
-                    plan, work, values, rngs, begin, duration, work.re, work.im, times, owner, count
-                )
-                begin = start + (s + 1) * dt
-                continue
-            slot(plan, work, which, duration)
-            if not counting:
-                for lane in range(LANES):
-                    work.trace[lane] = work.trial[lane]
-            elif survive(work.trial, work.trace, work.alive, work.threshold, work.jumping, work.hazard):
-                times, owner, count = advance_lanes(
-                    plan,
-                    work,
-                    values,
-                    rngs,
-                    begin,
-                    duration,
-                    work.backup_re,
-                    work.backup_im,
-                    times,
-                    owner,
-                    count,
-                )
-            if s == plan.n_sub:
-                break
-            k = s % NOISE_STEPS
-            if k == 0:
+        s = 0
+        while s < n_slots:
+            stop = n_slots
+            if n_diffusive > 0 and s < plan.n_sub:
+                stop = min(s + NOISE_STEPS, n_slots)
                 draw(plan.kinds, rngs, noise, plan.n_sub - s)
-            for c in range(n_diffusive):
-                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
-                diffuse(plan, work, noise, k, channel, record)
-            begin = start + (s + 0.5) * dt
-            if s + 1 < plan.n_sub:
-                duration, which = dt, 0
-            else:
-                duration, which = 0.5 * dt, 1
+            first_step = s
+            clicked = False
+            while s < stop:
+                s, pending = slots(plan, work, noise, record, s, stop, first_step, clicked)
+                clicked = pending
+                if pending:
+                    begin, duration = slot_times(s, n_diffusive, plan.n_sub, plan.dt)
+                    times, owner, count = advance_lanes(
+                        plan, work, values, rngs, start + begin, duration, times, owner, count
+                    )
         for o in range(current.shape[0]):
             for lane in range(LANES):
                 current[o, b, lane] = complex(record[o, 0, lane], record[o, 1, lane]) / width

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import inlined, kernel
-from ..simd import fma16, load16, splat16, store16
+from ..compiled import inlined, inner_loop, kernel
+from ..simd import add, div, fma, load16, maximum, minimum, mul, neg, splat16, sqrt, store, sub
 from .lane import (
     MAX_ORDER,
     NOISE_STEPS,
@@ -24,10 +24,12 @@ from .lane import (
     newton,
     norm2,
     push_click,
-    survive,
+    slot_times,
 )
 
 LANES = 16
+#: Bound of the relative corrections to an increment's law, reached only at steps that are far too coarse.
+GAIN_LIMIT = 0.4
 
 
 class KetPlan(NamedTuple):
@@ -72,7 +74,7 @@ class KetWork(NamedTuple):
     lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
     hazard: np.ndarray  # (16,) sums of event probabilities per step
-    jumping: np.ndarray  # (16,) 1 where the lane jumps in this slot
+    jumping: np.ndarray  # (16,) `alive` at the end of the slot if the lane does not jump
 
 
 def ket_work(d: int, n_edges: int) -> KetWork:
@@ -104,10 +106,10 @@ def row_times(plan, begin, end, work, cur):
         vr = load16(work.re, c)
         vi = load16(work.im, c)
         a = splat16(plan.re[k])
-        accr = fma16(a, vr, accr)
-        acci = fma16(a, vi, acci)
-        accr = fma16(splat16(-plan.im[k]), vi, accr)
-        acci = fma16(splat16(plan.im[k]), vr, acci)
+        accr = fma(a, vr, accr)
+        acci = fma(a, vi, acci)
+        accr = fma(splat16(-plan.im[k]), vi, accr)
+        acci = fma(splat16(plan.im[k]), vr, acci)
     return accr, acci
 
 
@@ -119,11 +121,11 @@ def apply(plan, work, operator, cur):
     total = splat16(0.0)
     for r in range(d):
         accr, acci = row_times(plan, plan.ptr[operator, r], plan.ptr[operator, r + 1], work, cur)
-        store16(work.re, other + r * LANES, accr)
-        store16(work.im, other + r * LANES, acci)
-        total = fma16(accr, accr, total)
-        total = fma16(acci, acci, total)
-    store16(work.trial, 0, total)
+        store(work.re, other + r * LANES, accr)
+        store(work.im, other + r * LANES, acci)
+        total = fma(accr, accr, total)
+        total = fma(acci, acci, total)
+    store(work.trial, 0, total)
 
 
 @kernel
@@ -161,7 +163,7 @@ def measure_edges(plan, work, cur):
             work.edges[e, lane] += acc / work.norm[lane]
 
 
-@kernel
+@inner_loop
 def taylor(plan, work, values, h):
     """Fill work.lane[1:] with the Taylor vectors of row 0 over h; returns the order reached."""
     ptr = plan.ptr[plan.generator]
@@ -176,7 +178,7 @@ def taylor(plan, work, values, h):
     return MAX_ORDER
 
 
-@kernel
+@inner_loop
 def click(plan, work, values, rng, state):
     """Choose a jump operator by ⟨L†L⟩, apply it to `state`, normalise; returns its index or −1."""
     scratch = work.lane[MAX_ORDER + 2]
@@ -271,11 +273,29 @@ def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, own
     return times, owner, count
 
 
+@inlined
+def survive(work):
+    """Does any lane jump in this slot?  If none does, all move on; else advance those that do not."""
+    survival = div(load16(work.trial, 0), load16(work.norm, 0))
+    hazard = sub(splat16(1.0), survival)
+    store(work.hazard, 0, add(load16(work.hazard, 0), hazard))
+    store(work.jumping, 0, mul(load16(work.alive, 0), survival))
+    pending = 0
+    for lane in range(LANES):  # "not >=" sends NaN to the driver by way of the slow path
+        pending += not work.jumping[lane] >= work.threshold[lane]
+    if pending == 0:
+        store(work.alive, 0, load16(work.jumping, 0))
+        store(work.norm, 0, load16(work.trial, 0))
+    return pending > 0
+
+
 @kernel
 def advance_lanes(plan, work, cur, values, rngs, start, duration, times, owner, count):
     """`advance_lane` for every lane that `survive` found to jump."""
     for lane in range(LANES):
-        if work.jumping[lane] != 0.0:
+        if work.jumping[lane] >= work.threshold[lane]:
+            work.alive[lane] = work.jumping[lane]
+        else:
             times, owner, count = advance_lane(
                 plan, work, cur, values, rngs[lane], lane, start, duration, times, owner, count
             )
@@ -292,8 +312,6 @@ def project(plan, work, channel, cur):
     k1 = plan.kraus[channel, 1]
     k2 = plan.kraus[channel, 2]
     n = d * LANES
-    minus = splat16(-1.0)
-    zero = splat16(0.0)
     two_dt = splat16(2.0 * plan.dt)
     minus_two_dt = splat16(-2.0 * plan.dt)
     m_re = splat16(0.0)  # ⟨K0ψ|K1ψ⟩ + 2dt⟨K1ψ|K2ψ⟩
@@ -306,106 +324,117 @@ def project(plan, work, channel, cur):
         r1, i1 = row_times(plan, plan.ptr[k1, r], plan.ptr[k1, r + 1], work, cur)
         r2, i2 = row_times(plan, plan.ptr[k2, r], plan.ptr[k2, r + 1], work, cur)
         row = r * LANES
-        store16(work.phi, row, r0)
-        store16(work.phi, n + row, i0)
-        store16(work.phi, 2 * n + row, r1)
-        store16(work.phi, 3 * n + row, i1)
-        store16(work.phi, 4 * n + row, r2)
-        store16(work.phi, 5 * n + row, i2)
-        minus_i0 = fma16(minus, i0, zero)
-        m_re = fma16(r0, r1, m_re)
-        m_re = fma16(i0, i1, m_re)
-        m_im = fma16(r0, i1, m_im)
-        m_im = fma16(minus_i0, r1, m_im)
-        g11 = fma16(r1, r1, g11)
-        g11 = fma16(i1, i1, g11)
-        m_re = fma16(fma16(two_dt, r1, zero), r2, m_re)
-        m_re = fma16(fma16(two_dt, i1, zero), i2, m_re)
-        m_im = fma16(fma16(two_dt, r1, zero), i2, m_im)
-        m_im = fma16(fma16(minus_two_dt, i1, zero), r2, m_im)
-        q_re = fma16(r0, r2, q_re)
-        q_re = fma16(i0, i2, q_re)
-        q_im = fma16(r0, i2, q_im)
-        q_im = fma16(minus_i0, r2, q_im)
-    store16(work.sums, 0, m_re)
-    store16(work.sums, LANES, m_im)
-    store16(work.sums, 2 * LANES, g11)
-    store16(work.sums, 3 * LANES, q_re)
-    store16(work.sums, 4 * LANES, q_im)
+        store(work.phi, row, r0)
+        store(work.phi, n + row, i0)
+        store(work.phi, 2 * n + row, r1)
+        store(work.phi, 3 * n + row, i1)
+        store(work.phi, 4 * n + row, r2)
+        store(work.phi, 5 * n + row, i2)
+        ni0 = neg(i0)
+        m_re = fma(r0, r1, m_re)
+        m_re = fma(i0, i1, m_re)
+        m_im = fma(r0, i1, m_im)
+        m_im = fma(ni0, r1, m_im)
+        g11 = fma(r1, r1, g11)
+        g11 = fma(i1, i1, g11)
+        m_re = fma(mul(two_dt, r1), r2, m_re)
+        m_re = fma(mul(two_dt, i1), i2, m_re)
+        m_im = fma(mul(two_dt, r1), i2, m_im)
+        m_im = fma(mul(minus_two_dt, i1), r2, m_im)
+        q_re = fma(r0, r2, q_re)
+        q_re = fma(i0, i2, q_re)
+        q_im = fma(r0, i2, q_im)
+        q_im = fma(ni0, r2, q_im)
+    store(work.sums, 0, m_re)
+    store(work.sums, LANES, m_im)
+    store(work.sums, 2 * LANES, g11)
+    store(work.sums, 3 * LANES, q_re)
+    store(work.sums, 4 * LANES, q_im)
 
 
 @inlined
-def sample_homodyne(m_re, g11, q_re, dt, normal):
-    """Increment dY from m = ⟨K0†K1 + 2dt K1†K2⟩, ⟨K1†K1⟩, ⟨K0†K2⟩ of a normalised state and a standard normal.
+def clamp(x, limit):
+    """x cut to [−limit, limit], lane by lane."""
+    return maximum(minimum(x, limit), neg(limit))
+
+
+@inlined
+def sample_homodyne(m_re, g11, q_re, dt, root_dt, half_dt, limit, normal):
+    """Increment dY from m = ⟨K0†K1 + 2dt K1†K2⟩, ⟨K1†K1⟩, ⟨K0†K2⟩ of normalised states and standard normals.
 
     The law p(dY) ∝ ‖K(dY)ψ‖² G(dY) has, to O(dt²), mean x dt and variance dt + (⟨:x²:⟩ − x²)dt², x = 2 Re m.
+    Returns dY and z2 = dY² − dt.
     """
-    x = 2.0 * m_re
-    gain = 0.5 * dt * (2.0 * (2.0 * q_re + g11) - x * x)
-    gain = min(max(gain, -0.9), 0.9)
-    return x * dt + np.sqrt(dt) * (1.0 + gain) * normal
+    x = add(m_re, m_re)
+    second = add(add(q_re, q_re), g11)
+    gain = clamp(mul(half_dt, sub(add(second, second), mul(x, x))), limit)
+    y = fma(x, dt, mul(root_dt, fma(gain, normal, normal)))
+    return y, sub(mul(y, y), dt)
 
 
 @inlined
-def sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, normal_x, normal_y):
-    """Increment dZ (two numbers); E|δZ|² = dt + (⟨c†c⟩ − |m|²)dt², E δZ² = (⟨c²⟩ − m²)dt²."""
-    scale = np.sqrt(0.5 * dt)
-    x = scale * normal_x
-    y = scale * normal_y
-    direct = 0.5 * dt * (g11 - m_re * m_re - m_im * m_im)
-    direct = min(max(direct, -0.4), 0.4)
-    cross_re = 0.5 * dt * (2.0 * q_re - m_re * m_re + m_im * m_im)
-    cross_im = 0.5 * dt * (2.0 * q_im - 2.0 * m_re * m_im)
-    cross_re = min(max(cross_re, -0.4), 0.4)
-    cross_im = min(max(cross_im, -0.4), 0.4)
+def sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, root_dt, half_dt, limit, normal_x, normal_y):
+    """Increment dZ; E|δZ|² = dt + (⟨c†c⟩ − |m|²)dt², E δZ² = (⟨c²⟩ − m²)dt².
+
+    Returns Re dZ, Im dZ and z2 = dZ*², real and imaginary.
+    """
+    x = mul(root_dt, normal_x)
+    y = mul(root_dt, normal_y)
+    rr = mul(m_re, m_re)
+    ii = mul(m_im, m_im)
+    direct = clamp(mul(half_dt, sub(sub(g11, rr), ii)), limit)
+    cross_re = clamp(mul(half_dt, add(sub(add(q_re, q_re), rr), ii)), limit)
+    cross_im = clamp(mul(half_dt, sub(add(q_im, q_im), mul(add(m_re, m_re), m_im))), limit)
     # δZ = w + direct w + cross w*
-    z_re = m_re * dt + x + direct * x + cross_re * x + cross_im * y
-    z_im = m_im * dt + y + direct * y + cross_im * x - cross_re * y
-    return z_re, z_im
+    z_re = fma(cross_im, y, fma(cross_re, x, fma(direct, x, fma(m_re, dt, x))))
+    z_im = fma(neg(cross_re), y, fma(cross_im, x, fma(direct, y, fma(m_im, dt, y))))
+    twice = add(z_re, z_re)
+    return z_re, z_im, sub(mul(z_re, z_re), mul(z_im, z_im)), neg(mul(twice, z_im))
+
+
+@inlined
+def increments(plan, work, record, noise, step, channel, norm):
+    """Draw the channel's increments for all lanes: into the record, and scaled into work.z."""
+    inverse = div(splat16(1.0), load16(norm, 0))
+    m_re = mul(load16(work.sums, 0), inverse)
+    m_im = mul(load16(work.sums, LANES), inverse)
+    g11 = mul(load16(work.sums, 2 * LANES), inverse)
+    q_re = mul(load16(work.sums, 3 * LANES), inverse)
+    q_im = mul(load16(work.sums, 4 * LANES), inverse)
+    dt = splat16(plan.dt)
+    half_dt = splat16(0.5 * plan.dt)
+    limit = splat16(GAIN_LIMIT)
+    at = (step * noise.shape[1] + 2 * channel) * LANES
+    store(work.hazard, 0, fma(dt, g11, load16(work.hazard, 0)))
+    if plan.kinds[channel] == 0:
+        y_re, u_re = sample_homodyne(
+            m_re, g11, q_re, dt, splat16(np.sqrt(plan.dt)), half_dt, limit, load16(noise, at)
+        )
+        y_im = splat16(0.0)
+        u_im = splat16(0.0)
+    else:
+        y_re, y_im, u_re, u_im = sample_heterodyne(
+            m_re, m_im, g11, q_re, q_im, dt, splat16(np.sqrt(0.5 * plan.dt)), half_dt, limit,
+            load16(noise, at), load16(noise, at + LANES),
+        )  # fmt: skip
+    output = plan.outputs[channel]
+    if output >= 0:
+        row = 2 * output * LANES
+        store(record, row, add(load16(record, row), y_re))
+        store(record, row + LANES, add(load16(record, row + LANES), y_im))
+    scale = sqrt(inverse)  # keeps the state near norm 1
+    store(work.z, 0, scale)
+    store(work.z, LANES, mul(y_re, scale))
+    store(work.z, 2 * LANES, neg(mul(y_im, scale)))  # z = dZ*
+    store(work.z, 3 * LANES, mul(u_re, scale))
+    store(work.z, 4 * LANES, mul(u_im, scale))
 
 
 @inlined
 def diffuse(plan, work, cur, noise, step, channel, record):
     """D of one channel: its increment from the noise, added to the record, and the state's update."""
     project(plan, work, channel, cur)
-    dt = plan.dt
-    output = plan.outputs[channel]
-    kind = plan.kinds[channel]
-    for lane in range(LANES):
-        inverse = 1.0 / work.norm[lane]
-        m_re = work.sums[lane] * inverse
-        m_im = work.sums[LANES + lane] * inverse
-        g11 = work.sums[2 * LANES + lane] * inverse
-        q_re = work.sums[3 * LANES + lane] * inverse
-        q_im = work.sums[4 * LANES + lane] * inverse
-        work.hazard[lane] += dt * g11
-        if kind == 0:
-            y_re = sample_homodyne(m_re, g11, q_re, dt, noise[step, 2 * channel, lane])
-            y_im = 0.0
-            u_re = y_re * y_re - dt
-            u_im = 0.0
-        else:
-            y_re, y_im = sample_heterodyne(
-                m_re,
-                m_im,
-                g11,
-                q_re,
-                q_im,
-                dt,
-                noise[step, 2 * channel, lane],
-                noise[step, 2 * channel + 1, lane],
-            )
-            u_re = y_re * y_re - y_im * y_im
-            u_im = -2.0 * y_re * y_im
-        if output >= 0:
-            record[output, 0, lane] += y_re
-            record[output, 1, lane] += y_im
-        scale = np.sqrt(inverse)  # keeps the state near norm 1
-        work.z[lane] = scale
-        work.z[LANES + lane] = y_re * scale
-        work.z[2 * LANES + lane] = -y_im * scale  # z = dZ*
-        work.z[3 * LANES + lane] = u_re * scale
-        work.z[4 * LANES + lane] = u_im * scale
+    increments(plan, work, record, noise, step, channel, work.norm)
     combine(work, cur)
 
 
@@ -419,10 +448,8 @@ def combine(work, cur):
     zi = load16(work.z, 2 * LANES)
     ur = load16(work.z, 3 * LANES)
     ui = load16(work.z, 4 * LANES)
-    minus = splat16(-1.0)
-    zero = splat16(0.0)
-    nzi = fma16(minus, zi, zero)
-    nui = fma16(minus, ui, zero)
+    nzi = neg(zi)
+    nui = neg(ui)
     total = splat16(0.0)
     for r in range(n // LANES):
         row = r * LANES
@@ -430,21 +457,48 @@ def combine(work, cur):
         i1 = load16(phi, 3 * n + row)
         r2 = load16(phi, 4 * n + row)
         i2 = load16(phi, 5 * n + row)
-        a = fma16(s, load16(phi, row), zero)
-        b = fma16(s, load16(phi, n + row), zero)
-        a = fma16(zr, r1, a)
-        b = fma16(zr, i1, b)
-        a = fma16(nzi, i1, a)
-        b = fma16(zi, r1, b)
-        a = fma16(ur, r2, a)
-        b = fma16(ur, i2, b)
-        a = fma16(nui, i2, a)
-        b = fma16(ui, r2, b)
-        store16(work.re, cur + row, a)
-        store16(work.im, cur + row, b)
-        total = fma16(a, a, total)
-        total = fma16(b, b, total)
-    store16(work.norm, 0, total)
+        a = mul(s, load16(phi, row))
+        b = mul(s, load16(phi, n + row))
+        a = fma(zr, r1, a)
+        b = fma(zr, i1, b)
+        a = fma(nzi, i1, a)
+        b = fma(zi, r1, b)
+        a = fma(ur, r2, a)
+        b = fma(ur, i2, b)
+        a = fma(nui, i2, a)
+        b = fma(ui, r2, b)
+        store(work.re, cur + row, a)
+        store(work.im, cur + row, b)
+        total = fma(a, a, total)
+        total = fma(b, b, total)
+    store(work.norm, 0, total)
+
+
+@inner_loop
+def slots(plan, work, noise, record, s, stop, first_step, cur, jumped):
+    """Slots s … stop − 1 of a bin, each followed by the measurement of the diffusive channels.
+
+    Returns (slot, cur, pending).  With `pending` the slot at hand holds lanes that jump: the caller advances them
+    and calls again with `jumped`, which takes up the step behind the slot's propagator.
+    """
+    n = work.re.size // 2
+    n_diffusive = plan.kinds.size
+    while s < stop:
+        if not jumped:
+            ends = n_diffusive > 0 and (s == 0 or s == plan.n_sub)
+            apply(plan, work, plan.slots[1] if ends else plan.slots[0], cur)
+            if plan.jumps.size == 0:
+                store(work.norm, 0, load16(work.trial, 0))
+            elif survive(work):
+                return s, cur, True
+        jumped = False
+        cur = n - cur
+        if s < plan.n_sub:
+            for c in range(n_diffusive):
+                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
+                diffuse(plan, work, cur, noise, s - first_step, channel, record)
+        s += 1
+    return s, cur, False
 
 
 @kernel
@@ -475,51 +529,38 @@ def run_ket(
     times, owner, count
         The buffers (grown if need be) and how many clicks they hold.
     """
-    dt = plan.dt
     n = work.re.size // 2
     cur = 0
     count = 0
     saved = 0
     saving = expectations.shape[0] > 0 or states.shape[0] > 0
     n_diffusive = plan.kinds.size
+    n_slots = plan.n_sub + 1 if n_diffusive > 0 else plan.n_sub
     record = np.zeros((max(1, current.shape[0]), 2, LANES))
     noise = np.zeros((min(plan.n_sub, NOISE_STEPS), 2 * n_diffusive, LANES))
     values = complex_values(plan.re, plan.im)
     for b in range(n_bins):
         start = t0 + b * width
         record[:] = 0.0
-        begin, duration, operator = start, dt, plan.slots[0]
-        n_slots = plan.n_sub
-        if n_diffusive > 0:  # P(dt/2) D P(dt) D … D P(dt/2)
-            duration, operator = 0.5 * dt, plan.slots[1]
-            n_slots += 1
-        for s in range(n_slots):
-            apply(plan, work, operator, cur)
-            if survive(work.trial, work.norm, work.alive, work.threshold, work.jumping, work.hazard):
-                times, owner, count = advance_lanes(
-                    plan, work, cur, values, rngs, begin, duration, times, owner, count
-                )
-            cur = n - cur
-            if n_diffusive == 0:
-                begin = start + (s + 1) * dt
-                continue
-            if s == plan.n_sub:
-                break
-            k = s % NOISE_STEPS
-            if k == 0:
+        s = 0
+        while s < n_slots:
+            stop = n_slots
+            if n_diffusive > 0 and s < plan.n_sub:
+                stop = min(s + NOISE_STEPS, n_slots)
                 draw(plan.kinds, rngs, noise, plan.n_sub - s)
-            for c in range(n_diffusive):
-                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
-                diffuse(plan, work, cur, noise, k, channel, record)
-            begin = start + (s + 0.5) * dt
-            if s + 1 < plan.n_sub:
-                duration, operator = dt, plan.slots[0]
-            else:
-                duration, operator = 0.5 * dt, plan.slots[1]
-        if n_diffusive > 0:
-            for o in range(current.shape[0]):
-                for lane in range(LANES):
-                    current[o, b, lane] = complex(record[o, 0, lane], record[o, 1, lane]) / width
+            first_step = s
+            jumped = False
+            while s < stop:
+                s, cur, pending = slots(plan, work, noise, record, s, stop, first_step, cur, jumped)
+                jumped = pending
+                if pending:
+                    begin, duration = slot_times(s, n_diffusive, plan.n_sub, plan.dt)
+                    times, owner, count = advance_lanes(
+                        plan, work, cur, values, rngs, start + begin, duration, times, owner, count
+                    )
+        for o in range(current.shape[0]):
+            for lane in range(LANES):
+                current[o, b, lane] = complex(record[o, 0, lane], record[o, 1, lane]) / width
         if plan.edge_ptr.size > 1:
             measure_edges(plan, work, cur)
         if saving and (first + b + 1) % save_every == 0:

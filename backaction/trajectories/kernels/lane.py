@@ -25,20 +25,35 @@ def complex_values(re, im):
     return out
 
 
+@inlined
+def slot_times(s, n_diffusive, n_sub, dt):
+    """Start within the bin and duration of slot s: P(dt/2) D P(dt) D … D P(dt/2), or P(dt) … P(dt)."""
+    if n_diffusive == 0:
+        return s * dt, dt
+    begin = 0.0 if s == 0 else (s - 0.5) * dt
+    return begin, 0.5 * dt if s == 0 or s == n_sub else dt
+
+
+@kernel
+def draw_lane(rng, kinds, noise, steps, lane):
+    """`draw` for one lane."""
+    for s in range(steps):
+        for c in range(kinds.size):
+            noise[s, 2 * c, lane] = rng.standard_normal()
+            if kinds[c] == 1:
+                noise[s, 2 * c + 1, lane] = rng.standard_normal()
+
+
 @kernel
 def draw(kinds, rngs, noise, steps):
     """Standard normals (step, 2 * channel (+ 1), lane) for at most `steps` steps, lane by lane."""
     lane = 0
     for rng in rngs:
-        for s in range(min(steps, noise.shape[0])):
-            for c in range(kinds.size):
-                noise[s, 2 * c, lane] = rng.standard_normal()
-                if kinds[c] == 1:
-                    noise[s, 2 * c + 1, lane] = rng.standard_normal()
+        draw_lane(rng, kinds, noise, min(steps, noise.shape[0]), lane)
         lane += 1
 
 
-@kernel
+@inlined
 def csr_apply(ptr, col, values, x, out):
     """out = A x for one operator: x, out (d,) complex."""
     for r in range(ptr.size - 1):
@@ -48,7 +63,7 @@ def csr_apply(ptr, col, values, x, out):
         out[r] = acc
 
 
-@kernel
+@inlined
 def horner(terms, order, theta, out):
     """out = Σ_k T_k θ^k."""
     n = out.size
@@ -59,7 +74,7 @@ def horner(terms, order, theta, out):
             out[i] = out[i] * theta + terms[k, i]
 
 
-@kernel
+@inlined
 def norm2(x):
     """⟨x|x⟩."""
     acc = 0.0
@@ -68,7 +83,7 @@ def norm2(x):
     return acc
 
 
-@kernel
+@inlined
 def newton(value, slope, target, low, high, theta):
     """One safeguarded Newton step for a decreasing function; returns (theta, low, high)."""
     if value > target:
@@ -95,23 +110,3 @@ def push_click(times, owner, count, lane, time, detector):
     owner[count, 0] = lane
     owner[count, 1] = detector
     return times, owner, count + 1
-
-
-@inlined
-def survive(trial, norm, alive, threshold, jumping, hazard):
-    """Did any lane's surviving probability reach its threshold in this slot?  Lanes that did not move on."""
-    pending = 0
-    for lane in range(trial.size):
-        survival = trial[lane] / norm[lane]
-        reached = alive[lane] * survival
-        hazard[lane] += 1.0 - survival
-        if reached >= threshold[lane]:
-            alive[lane] = reached
-            jumping[lane] = 0.0
-        else:
-            jumping[lane] = 1.0
-            pending += 1
-    if pending == 0:
-        for lane in range(trial.size):
-            norm[lane] = trial[lane]
-    return pending > 0
