@@ -164,7 +164,11 @@ def run_batch(job: Job, first: int) -> Batch:
     rngs = tuple(noise.generator(job.seed, first + lane) for lane in range(lanes))
     kernel: Callable = ket_kernel.run_ket if job.is_ket else density_kernel.run_density
     plan0 = job.runs[0].plan
-    work = _workspace(plan0)
+    work: Any = (
+        ket_kernel.ket_work(plan0)
+        if isinstance(plan0, ket_kernel.KetPlan)
+        else density_kernel.density_work(plan0)
+    )
     _start(job, work, rngs, first)
     n_bins = len(job.edges) - 1
     kept = min(lanes, job.ntraj - first)
@@ -179,7 +183,9 @@ def run_batch(job: Job, first: int) -> Batch:
     saved = 1
     clicks: list[tuple[np.ndarray, np.ndarray]] = []
     times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
-    for run_ in job.runs:
+    save_every = job.save_every if job.n_observables or job.states else 0
+    for number, run_ in enumerate(job.runs):
+        another_width = number + 1 < len(job.runs)
         cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_ket else 2 * job.dim)
         block = max(1, int(BLOCK_WORK / cost))
         for offset in range(0, run_.n_bins, block):
@@ -194,7 +200,8 @@ def run_batch(job: Job, first: int) -> Batch:
                 run_.width,
                 b0,
                 n,
-                job.save_every,
+                save_every,
+                another_width and offset + n == run_.n_bins,
                 current[:, b0 : b0 + n],
                 expectations[:, saved : saved + n_save],
                 states[saved : saved + n_save],
@@ -221,16 +228,6 @@ def run_batch(job: Job, first: int) -> Batch:
         _clicks_by_lane(clicks, kept),
         work.edges.T[:kept] / n_bins,
         work.hazard[:kept] / steps,
-    )
-
-
-def _workspace(plan: Plan) -> Any:
-    d = plan.ptr.shape[1] - 1
-    n_edges = len(plan.edge_ptr) - 1
-    if isinstance(plan, ket_kernel.KetPlan):
-        return ket_kernel.ket_work(d, n_edges)
-    return density_kernel.density_work(
-        d, n_edges, plan.pattern_col.size, plan.click_ops.size > 0 or plan.exact
     )
 
 

@@ -37,7 +37,7 @@ def average_step(lowered, unraveling, dt, rho, nodes=7, steps=1):
     w = w / w.sum()
     used = [2 * c + i for c, kind in enumerate(plan.kinds) for i in range(1 + kind)]
     grid = list(product(range(nodes), repeat=len(used) * steps))
-    work = density.density_work(lowered.dim, len(plan.edge_ptr) - 1, plan.pattern_col.size, False)
+    work = density.density_work(plan)
     total = np.zeros_like(rho)
     record = np.zeros((max(1, len(plan.kinds)), 2, 4))
     noise = np.zeros((steps, 2 * len(plan.kinds), 4))

@@ -15,7 +15,24 @@ import numpy as np
 from ..compiled import inlined, inner_loop, kernel
 from ..simd import add, div, fma, load4, load16, mul, neg, splat4, splat16, sqrt, store
 from .ket import GAIN_LIMIT, sample_heterodyne, sample_homodyne
-from .lane import MAX_ORDER, NOISE_STEPS, complex_values, draw, horner, newton, push_click, slot_times
+from .lane import (
+    BEFORE,
+    BEHIND,
+    CLOSED,
+    CLOSING,
+    DONE,
+    JUMP,
+    MAX_ORDER,
+    NOISE,
+    NOISE_STEPS,
+    SAVE,
+    complex_values,
+    draw,
+    horner,
+    newton,
+    push_click,
+    slot_times,
+)
 
 LANES = 4
 
@@ -74,11 +91,16 @@ class DensityWork(NamedTuple):
     lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
     edges: np.ndarray
     hazard: np.ndarray
+    noise: np.ndarray  # as in `KetWork`
+    record: np.ndarray
+    place: np.ndarray  # (4,) int: position in the noise, step within the bin, at an edge?, stage of the step
     jumping: np.ndarray  # `alive` at the end of the slot if the lane does not click
 
 
-def density_work(d: int, n_edges: int, pattern_nnz: int, counting: bool) -> DensityWork:
-    """Allocate the scratch of one batch."""
+def density_work(plan: DensityPlan) -> DensityWork:
+    """Allocate the state and scratch of one batch."""
+    d, n_edges, pattern_nnz = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1, plan.pattern_col.size
+    counting = plan.click_ops.size > 0 or plan.exact
     n = d * d * LANES
     kept = n if counting else 1
     return DensityWork(
@@ -99,6 +121,9 @@ def density_work(d: int, n_edges: int, pattern_nnz: int, counting: bool) -> Dens
         lane=np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
+        noise=np.zeros((NOISE_STEPS, 2 * len(plan.kinds), LANES)),
+        record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
+        place=np.array([NOISE_STEPS, 0, 1, 0]),
         jumping=np.zeros(LANES),
     )
 
@@ -365,7 +390,7 @@ def save(plan, work, index, expectations, states):
                 states[index, lane, i] = scale * complex(work.re[i * LANES + lane], work.im[i * LANES + lane])
 
 
-@kernel
+@inlined
 def measure_edges(plan, work):
     """Add the populations of the basis' edges."""
     d = plan.ptr.shape[1] - 1
@@ -656,76 +681,102 @@ def diffuse(plan, work, noise, step, channel, record):
     traces(work, d, work.trace)
 
 
-@inner_loop
-def slots(plan, work, noise, record, s, stop, first_step, clicked):
-    """Slots s … stop − 1 of a bin as in `ket.slots`; (slot, pending).
+@inlined
+def propagate(plan, work, half):
+    """One slot on all lanes; True if the caller must advance lanes that click (all of them for `exact` plans)."""
+    if plan.click_ops.size > 0 or plan.exact:
+        for i in range(work.backup_re.size):
+            work.backup_re[i] = work.re[i]
+            work.backup_im[i] = work.im[i]
+    if plan.exact:
+        store(work.jumping, 0, splat4(-1.0))
+        return True
+    slot(plan, work, 1 if half else 0, 0.5 * plan.dt if half else plan.dt)
+    if plan.click_ops.size == 0:
+        store(work.trace, 0, load4(work.trial, 0))
+        return False
+    return survive(work)
 
-    Where counters may click, the state before the slot is kept in `backup`; `exact` plans leave every slot to the
-    caller.
-    """
+
+@inner_loop
+def advance(plan, work, first, b, b_stop, save_every, close, width, current):
+    """Run on from bin b until something needs the caller, as `ket.advance`; (why, b, stage)."""
     n_diffusive = plan.kinds.size
-    while s < stop:
-        if not clicked:
-            if plan.click_ops.size > 0 or plan.exact:
-                for i in range(work.backup_re.size):
-                    work.backup_re[i] = work.re[i]
-                    work.backup_im[i] = work.im[i]
-            if plan.exact:
-                store(work.jumping, 0, splat4(-1.0))
-                return s, True
-            ends = s == 0 or s == plan.n_sub
-            slot(plan, work, 1 if ends else 0, 0.5 * plan.dt if ends else plan.dt)
-            if plan.click_ops.size == 0:
-                store(work.trace, 0, load4(work.trial, 0))
-            elif survive(work):
-                return s, True
-        clicked = False
-        if s < plan.n_sub:
+    position, s, at_edge, stage = work.place[0], work.place[1], work.place[2] == 1, work.place[3]
+    why = DONE
+    while b < b_stop or stage >= CLOSING:
+        if stage == BEFORE:
+            if n_diffusive > 0 and position == NOISE_STEPS:
+                position = 0
+                why = NOISE
+                break
+            stage = BEHIND
+            if propagate(plan, work, n_diffusive > 0 and at_edge):
+                why = JUMP
+                break
+        if stage == BEHIND:
             for c in range(n_diffusive):
                 channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
-                diffuse(plan, work, noise, s - first_step, channel, record)
-        s += 1
-    return s, False
+                diffuse(plan, work, work.noise, position, channel, work.record)
+            position += 1
+            at_edge = n_diffusive == 0
+            stage = BEFORE
+            s += 1
+            if s < plan.n_sub:
+                continue
+            for o in range(current.shape[0]):
+                for lane in range(LANES):
+                    current[o, b, lane] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    work.record[o, 0, lane] = 0.0
+                    work.record[o, 1, lane] = 0.0
+            measure_edges(plan, work)
+            s = 0
+            b += 1
+            if not ((save_every > 0 and (first + b) % save_every == 0) or (close and b == b_stop)):
+                continue
+            if at_edge:
+                why = SAVE
+                break
+            stage = CLOSING
+        if stage == CLOSING:
+            stage = CLOSED
+            if propagate(plan, work, True):
+                why = JUMP
+                break
+        if stage == CLOSED:
+            at_edge = True
+            stage = BEFORE
+            why = SAVE
+            break
+    work.place[0], work.place[1], work.place[3] = position, s, stage
+    work.place[2] = 1 if at_edge else 0
+    return why, b, stage
 
 
 @kernel
 def run_density(
-    plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner
+    plan, work, rngs, t0, width, first, n_bins, save_every, close, current, expectations, states, times, owner
 ):
     """Advance a batch of density matrices over `n_bins` bins; arguments as in `run_ket`."""
     count = 0
     saved = 0
-    saving = expectations.shape[0] > 0 or states.shape[0] > 0
-    n_diffusive = plan.kinds.size
-    n_slots = plan.n_sub + 1 if n_diffusive > 0 else plan.n_sub
-    record = np.zeros((max(1, current.shape[0]), 2, LANES))
-    noise = np.zeros((min(plan.n_sub, NOISE_STEPS), 2 * n_diffusive, LANES))
+    b = 0
     values = complex_values(plan.re, plan.im)
-    for b in range(n_bins):
-        start = t0 + b * width
-        record[:] = 0.0
-        s = 0
-        while s < n_slots:
-            stop = n_slots
-            if n_diffusive > 0 and s < plan.n_sub:
-                stop = min(s + NOISE_STEPS, n_slots)
-                draw(plan.kinds, rngs, noise, plan.n_sub - s)
-            first_step = s
-            clicked = False
-            while s < stop:
-                s, pending = slots(plan, work, noise, record, s, stop, first_step, clicked)
-                clicked = pending
-                if pending:
-                    begin, duration = slot_times(s, n_diffusive, plan.n_sub, plan.dt)
-                    times, owner, count = advance_lanes(
-                        plan, work, values, rngs, start + begin, duration, times, owner, count
-                    )
-        for o in range(current.shape[0]):
-            for lane in range(LANES):
-                current[o, b, lane] = complex(record[o, 0, lane], record[o, 1, lane]) / width
-        if plan.edge_ptr.size > 1:
-            measure_edges(plan, work)
-        if saving and (first + b + 1) % save_every == 0:
+    while True:
+        why, b, stage = advance(plan, work, first, b, n_bins, save_every, close, width, current)
+        if why == DONE:
+            break
+        if why == JUMP:
+            at_edge = work.place[2] == 1
+            begin, duration = slot_times(
+                stage, at_edge, b, work.place[1], plan.dt, plan.n_sub, plan.kinds.size
+            )
+            times, owner, count = advance_lanes(
+                plan, work, values, rngs, t0 + begin, duration, times, owner, count
+            )
+        elif why == NOISE:
+            draw(plan.kinds, rngs, work.noise)
+        elif save_every > 0 and (first + b) % save_every == 0:
             save(plan, work, saved, expectations, states)
             saved += 1
     return times, owner, count

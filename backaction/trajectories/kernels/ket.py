@@ -15,8 +15,16 @@ import numpy as np
 from ..compiled import inlined, inner_loop, kernel
 from ..simd import add, div, fma, load16, maximum, minimum, mul, neg, splat16, sqrt, store, sub
 from .lane import (
+    BEFORE,
+    BEHIND,
+    CLOSED,
+    CLOSING,
+    DONE,
+    JUMP,
     MAX_ORDER,
+    NOISE,
     NOISE_STEPS,
+    SAVE,
     complex_values,
     csr_apply,
     draw,
@@ -74,11 +82,17 @@ class KetWork(NamedTuple):
     lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
     hazard: np.ndarray  # (16,) sums of event probabilities per step
+    noise: np.ndarray  # (NOISE_STEPS, 2 * n_diffusive, 16) standard normals
+    record: np.ndarray  # (n_outputs, 2, 16) sums of the increments in this bin
+    place: (
+        np.ndarray
+    )  # (5,) int: position in the noise, cur, step within the bin, at an edge?, stage of the step
     jumping: np.ndarray  # (16,) `alive` at the end of the slot if the lane does not jump
 
 
-def ket_work(d: int, n_edges: int) -> KetWork:
-    """Allocate the scratch of one batch."""
+def ket_work(plan: KetPlan) -> KetWork:
+    """Allocate the state and scratch of one batch."""
+    d, n_edges = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1
     return KetWork(
         re=np.zeros(2 * d * LANES),
         im=np.zeros(2 * d * LANES),
@@ -92,6 +106,9 @@ def ket_work(d: int, n_edges: int) -> KetWork:
         lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
+        noise=np.zeros((NOISE_STEPS, 2 * len(plan.kinds), LANES)),
+        record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
+        place=np.array([NOISE_STEPS, 0, 0, 1, 0]),
         jumping=np.zeros(LANES),
     )
 
@@ -151,7 +168,7 @@ def save(plan, work, cur, index, expectations, states):
                 states[index, lane, r] = scale * complex(work.re[i], work.im[i])
 
 
-@kernel
+@inlined
 def measure_edges(plan, work, cur):
     """Add the populations of the basis' edges."""
     for e in range(plan.edge_ptr.size - 1):
@@ -475,48 +492,101 @@ def combine(work, cur):
 
 
 @inner_loop
-def slots(plan, work, noise, record, s, stop, first_step, cur, jumped):
-    """Slots s … stop − 1 of a bin, each followed by the measurement of the diffusive channels.
+def advance(plan, work, first, b, b_stop, save_every, close, width, current):
+    """Run on from bin b until something needs the caller; returns (why, b, stage).
 
-    Returns (slot, cur, pending).  With `pending` the slot at hand holds lanes that jump: the caller advances them
-    and calls again with `jumped`, which takes up the step behind the slot's propagator.
+    A bin of a diffusive run is P(dt/2) D P(dt) D … D P(dt/2); at an edge that nobody looks at, the two halves are one
+    P(dt).  `why` is JUMP: lanes jump in the slot whose propagator was just applied, advance them and come back; NOISE:
+    draw more; SAVE: the state stands at the edge of bin b; DONE: b = b_stop.
     """
     n = work.re.size // 2
     n_diffusive = plan.kinds.size
-    while s < stop:
-        if not jumped:
-            ends = n_diffusive > 0 and (s == 0 or s == plan.n_sub)
-            apply(plan, work, plan.slots[1] if ends else plan.slots[0], cur)
+    position, cur, s, at_edge, stage = (
+        work.place[0],
+        work.place[1],
+        work.place[2],
+        work.place[3] == 1,
+        work.place[4],
+    )
+    why = DONE
+    while b < b_stop or stage >= CLOSING:
+        if stage == BEFORE:
+            if n_diffusive > 0 and position == NOISE_STEPS:
+                position = 0
+                why = NOISE
+                break
+            half = n_diffusive > 0 and at_edge
+            apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
+            stage = BEHIND
             if plan.jumps.size == 0:
                 store(work.norm, 0, load16(work.trial, 0))
             elif survive(work):
-                return s, cur, True
-        jumped = False
-        cur = n - cur
-        if s < plan.n_sub:
+                why = JUMP
+                break
+        if stage == BEHIND:
+            cur = n - cur
             for c in range(n_diffusive):
                 channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
-                diffuse(plan, work, cur, noise, s - first_step, channel, record)
-        s += 1
-    return s, cur, False
+                diffuse(plan, work, cur, work.noise, position, channel, work.record)
+            position += 1
+            at_edge = n_diffusive == 0
+            stage = BEFORE
+            s += 1
+            if s < plan.n_sub:
+                continue
+            for o in range(current.shape[0]):
+                for lane in range(LANES):
+                    current[o, b, lane] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    work.record[o, 0, lane] = 0.0
+                    work.record[o, 1, lane] = 0.0
+            measure_edges(plan, work, cur)
+            s = 0
+            b += 1
+            if not ((save_every > 0 and (first + b) % save_every == 0) or (close and b == b_stop)):
+                continue
+            if at_edge:
+                why = SAVE
+                break
+            stage = CLOSING
+        if stage == CLOSING:
+            apply(plan, work, plan.slots[1], cur)
+            stage = CLOSED
+            if plan.jumps.size == 0:
+                store(work.norm, 0, load16(work.trial, 0))
+            elif survive(work):
+                why = JUMP
+                break
+        if stage == CLOSED:
+            cur = n - cur
+            at_edge = True
+            stage = BEFORE
+            why = SAVE
+            break
+    work.place[0], work.place[1], work.place[2], work.place[4] = position, cur, s, stage
+    work.place[3] = 1 if at_edge else 0
+    return why, b, stage
 
 
 @kernel
 def run_ket(
-    plan, work, rngs, t0, width, first, n_bins, save_every, current, expectations, states, times, owner
+    plan, work, rngs, t0, width, first, n_bins, save_every, close, current, expectations, states, times, owner
 ):
     """Advance a batch over `n_bins` bins.
 
     Parameters
     ----------
     plan, work : KetPlan, KetWork
-        `work` holds the state (first copy) and keeps it.
+        `work` holds the state and its place within a step.
     rngs : tuple of 16 numpy.random.Generator
         One per lane.
     t0, width : float
         Start of the first bin and bin width, n_sub * dt.
     first : int
-        Index of the first bin in the whole run (edges first + 1 … are saved every `save_every`).
+        Index of the first bin in the whole run.
+    save_every : int
+        Save at every so many-th edge of the whole run; 0: never.
+    close : bool
+        Bring the state to the last edge (a bin of another width follows).
     current : (n_outputs, n_bins, 16) complex
         Bin averages of the records.
     expectations : (n_observables, n_saved, 16) complex; states : (n_saved, 16, d) complex
@@ -529,44 +599,25 @@ def run_ket(
     times, owner, count
         The buffers (grown if need be) and how many clicks they hold.
     """
-    n = work.re.size // 2
-    cur = 0
     count = 0
     saved = 0
-    saving = expectations.shape[0] > 0 or states.shape[0] > 0
-    n_diffusive = plan.kinds.size
-    n_slots = plan.n_sub + 1 if n_diffusive > 0 else plan.n_sub
-    record = np.zeros((max(1, current.shape[0]), 2, LANES))
-    noise = np.zeros((min(plan.n_sub, NOISE_STEPS), 2 * n_diffusive, LANES))
+    b = 0
     values = complex_values(plan.re, plan.im)
-    for b in range(n_bins):
-        start = t0 + b * width
-        record[:] = 0.0
-        s = 0
-        while s < n_slots:
-            stop = n_slots
-            if n_diffusive > 0 and s < plan.n_sub:
-                stop = min(s + NOISE_STEPS, n_slots)
-                draw(plan.kinds, rngs, noise, plan.n_sub - s)
-            first_step = s
-            jumped = False
-            while s < stop:
-                s, cur, pending = slots(plan, work, noise, record, s, stop, first_step, cur, jumped)
-                jumped = pending
-                if pending:
-                    begin, duration = slot_times(s, n_diffusive, plan.n_sub, plan.dt)
-                    times, owner, count = advance_lanes(
-                        plan, work, cur, values, rngs, start + begin, duration, times, owner, count
-                    )
-        for o in range(current.shape[0]):
-            for lane in range(LANES):
-                current[o, b, lane] = complex(record[o, 0, lane], record[o, 1, lane]) / width
-        if plan.edge_ptr.size > 1:
-            measure_edges(plan, work, cur)
-        if saving and (first + b + 1) % save_every == 0:
-            save(plan, work, cur, saved, expectations, states)
+    while True:
+        why, b, stage = advance(plan, work, first, b, n_bins, save_every, close, width, current)
+        if why == DONE:
+            break
+        if why == JUMP:
+            at_edge = work.place[3] == 1
+            begin, duration = slot_times(
+                stage, at_edge, b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size
+            )
+            times, owner, count = advance_lanes(
+                plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
+            )
+        elif why == NOISE:
+            draw(plan.kinds, rngs, work.noise)
+        elif save_every > 0 and (first + b) % save_every == 0:
+            save(plan, work, work.place[1], saved, expectations, states)
             saved += 1
-    if cur > 0:
-        work.re[:n] = work.re[n:]
-        work.im[:n] = work.im[n:]
     return times, owner, count

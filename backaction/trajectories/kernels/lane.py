@@ -13,7 +13,7 @@ from ..compiled import inlined, kernel
 
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
-NOISE_STEPS = 128  # steps whose noise is drawn at once
+NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kernel calls begin
 
 
 @kernel
@@ -25,13 +25,21 @@ def complex_values(re, im):
     return out
 
 
+# Why an inner loop hands back control, and where in a step it stands (see `ket.advance`).
+DONE, JUMP, SAVE, NOISE = 0, 1, 2, 3
+BEFORE, BEHIND, CLOSING, CLOSED = 0, 1, 2, 3
+
+
 @inlined
-def slot_times(s, n_diffusive, n_sub, dt):
-    """Start within the bin and duration of slot s: P(dt/2) D P(dt) D … D P(dt/2), or P(dt) … P(dt)."""
+def slot_times(stage, at_edge, b, s, dt, n_sub, n_diffusive):
+    """Start (from the first bin's) and duration of the slot at hand: P(dt/2) D P(dt) D …, or P(dt) P(dt) …"""
+    if stage == CLOSED:
+        return (b * n_sub - 0.5) * dt, 0.5 * dt
     if n_diffusive == 0:
-        return s * dt, dt
-    begin = 0.0 if s == 0 else (s - 0.5) * dt
-    return begin, 0.5 * dt if s == 0 or s == n_sub else dt
+        return (b * n_sub + s) * dt, dt
+    if at_edge:
+        return (b * n_sub + s) * dt, 0.5 * dt
+    return (b * n_sub + s - 0.5) * dt, dt
 
 
 @kernel
@@ -45,11 +53,11 @@ def draw_lane(rng, kinds, noise, steps, lane):
 
 
 @kernel
-def draw(kinds, rngs, noise, steps):
-    """Standard normals (step, 2 * channel (+ 1), lane) for at most `steps` steps, lane by lane."""
+def draw(kinds, rngs, noise):
+    """Standard normals (step, 2 * channel (+ 1), lane) for NOISE_STEPS steps, lane by lane."""
     lane = 0
     for rng in rngs:
-        draw_lane(rng, kinds, noise, min(steps, noise.shape[0]), lane)
+        draw_lane(rng, kinds, noise, noise.shape[0], lane)
         lane += 1
 
 
