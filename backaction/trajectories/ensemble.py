@@ -173,7 +173,7 @@ def run_batch(job: Job, first: int) -> Batch:
     n_bins = len(job.edges) - 1
     kept = min(lanes, job.ntraj - first)
     size = (job.dim if job.is_ket else job.dim**2) if job.states else 0
-    current = np.zeros((job.n_currents, n_bins, lanes), dtype=complex)
+    current = np.empty((lanes, job.n_currents, n_bins), dtype=complex)
     expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)
     states = np.zeros((job.n_saved if job.states else 0, lanes, size), dtype=complex)
     if job.is_ket:
@@ -202,9 +202,10 @@ def run_batch(job: Job, first: int) -> Batch:
                 n,
                 save_every,
                 another_width and offset + n == run_.n_bins,
-                current[:, b0 : b0 + n],
-                expectations[:, saved : saved + n_save],
-                states[saved : saved + n_save],
+                current,
+                saved,
+                expectations,
+                states,
                 times,
                 owner,
             )
@@ -222,7 +223,7 @@ def run_batch(job: Job, first: int) -> Batch:
     steps = sum(r.n_bins * r.plan.n_sub for r in job.runs)
     return Batch(
         first,
-        np.ascontiguousarray(current.transpose(2, 0, 1)[:kept]),
+        current[:kept],
         np.ascontiguousarray(expectations.transpose(2, 0, 1)[:kept]),
         np.ascontiguousarray(states.transpose(1, 0, 2)[:kept]),
         _clicks_by_lane(clicks, kept),

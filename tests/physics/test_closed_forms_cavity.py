@@ -65,7 +65,7 @@ def test_every_record_of_a_current_finds_the_same_coherent_state(case, level):
     steps, errors = np.array([0.02, 0.01, 0.005]), []
     for step in steps:
         a, n, purity = follow(system, unraveling, level, step)
-        errors.append(np.sqrt((abs(a - alpha(TIMES)) ** 2).mean()))
+        errors.append(float(np.sqrt((abs(a - alpha(TIMES)) ** 2).mean())))
         assert abs(a - alpha(TIMES)).max() < step**1.5
         assert abs(n - abs(a) ** 2).max() < step**1.5  # and a coherent one
         assert abs(purity - 1).max() < 1e-6
@@ -173,13 +173,13 @@ def test_the_filtered_current_is_gaussian(kind, efficiency):
     else:
         assert abs(mean - 2 * (np.exp(-1j * phase) * closed).real) < 1e-3
         parts, spread = (Z - mean).real, np.sqrt(variance)
-        wrong = worst(Z.real, 2 * np.sqrt(efficiency) * (np.exp(1j * phase) * closed / efficiency**0.5).real)
+        wrong = worst(Z.real, 2 * (np.exp(1j * phase) * closed).real)
     good = ks_sigma(parts / spread, norm.cdf)
-    noise = ks_sigma(parts / (1.1 * spread), norm.cdf)
+    noise = ks_sigma(parts / (1.15 * spread), norm.cdf)
     print(f"filtered current, {kind}, η = {efficiency}: z {good:.2f}; broken {wrong:.0f}, {noise:.1f}")
     assert worst(Z, mean) < LIMIT
     assert worst(abs(Z - mean) ** 2, variance) < LIMIT
     assert good < LIMIT
-    assert wrong > CONTROL
+    assert min(wrong, noise) > CONTROL
     assert worst(abs(Z - mean) ** 2, 1.1 * variance) > CONTROL
     assert worst(Z, mean / efficiency**0.5 * (efficiency if efficiency < 1 else 0.8)) > CONTROL

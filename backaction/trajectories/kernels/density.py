@@ -724,9 +724,11 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
             s += 1
             if s < plan.n_sub:
                 continue
-            for o in range(current.shape[0]):
+            for o in range(current.shape[1]):
                 for lane in range(LANES):
-                    current[o, b, lane] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    current[lane, o, first + b] = (
+                        complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    )
                     work.record[o, 0, lane] = 0.0
                     work.record[o, 1, lane] = 0.0
             measure_edges(plan, work)
@@ -755,11 +757,24 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
 
 @kernel
 def run_density(
-    plan, work, rngs, t0, width, first, n_bins, save_every, close, current, expectations, states, times, owner
+    plan,
+    work,
+    rngs,
+    t0,
+    width,
+    first,
+    n_bins,
+    save_every,
+    close,
+    current,
+    saved,
+    expectations,
+    states,
+    times,
+    owner,
 ):
     """Advance a batch of density matrices over `n_bins` bins; arguments as in `run_ket`."""
     count = 0
-    saved = 0
     b = 0
     values = complex_values(plan.re, plan.im)
     while True:

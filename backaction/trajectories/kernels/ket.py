@@ -534,9 +534,11 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
             s += 1
             if s < plan.n_sub:
                 continue
-            for o in range(current.shape[0]):
+            for o in range(current.shape[1]):
                 for lane in range(LANES):
-                    current[o, b, lane] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    current[lane, o, first + b] = (
+                        complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    )
                     work.record[o, 0, lane] = 0.0
                     work.record[o, 1, lane] = 0.0
             measure_edges(plan, work, cur)
@@ -569,7 +571,21 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
 
 @kernel
 def run_ket(
-    plan, work, rngs, t0, width, first, n_bins, save_every, close, current, expectations, states, times, owner
+    plan,
+    work,
+    rngs,
+    t0,
+    width,
+    first,
+    n_bins,
+    save_every,
+    close,
+    current,
+    saved,
+    expectations,
+    states,
+    times,
+    owner,
 ):
     """Advance a batch over `n_bins` bins.
 
@@ -587,10 +603,12 @@ def run_ket(
         Save at every so many-th edge of the whole run; 0: never.
     close : bool
         Bring the state to the last edge (a bin of another width follows).
-    current : (n_outputs, n_bins, 16) complex
-        Bin averages of the records.
-    expectations : (n_observables, n_saved, 16) complex; states : (n_saved, 16, d) complex
-        Written from index 0 for the edges saved in this call.
+    current : (16, n_outputs, all bins) complex
+        Bin averages of the records; written from bin `first`.
+    saved : int
+        Edges saved so far.
+    expectations : (n_observables, all saved, 16) complex; states : (all saved, 16, d) complex
+        Written from index `saved`.
     times, owner : (capacity,) float, (capacity, 2) int
         Click buffers: time, (lane, counter).
 
@@ -600,7 +618,6 @@ def run_ket(
         The buffers (grown if need be) and how many clicks they hold.
     """
     count = 0
-    saved = 0
     b = 0
     values = complex_values(plan.re, plan.im)
     while True:
