@@ -47,9 +47,7 @@ def main(folder: Path) -> None:
         data.to_zarr(store, mode="w")
 
     measured = ba.analysis.phase_difference(data["current_loss_a"], data["current_loss_b"], window=WINDOW)
-    spectrum = {
-        name: ba.analysis.spectrum(data[f"current_loss_{name}"], segment=SEGMENT) for name in ("a", "b")
-    }
+    spectrum = {name: ba.analysis.spectrum(data[f"current_loss_{name}"], segment=SEGMENT) for name in ("a", "b")}
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
     ba.analysis.plot_phase_distribution(measured, exact, ax=left)

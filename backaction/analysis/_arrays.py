@@ -52,11 +52,7 @@ def whole_bins(value: float, bin_width: float, name: str) -> int:
     count = round(exact)
     if count < 1 or abs(exact - count) > 1e-6 * max(1.0, exact):
         below, above = math.floor(exact), math.floor(exact) + 1
-        allowed = (
-            f"{above * bin_width:.8g}"
-            if below < 1
-            else f"{below * bin_width:.8g} and {above * bin_width:.8g}"
-        )
+        allowed = f"{above * bin_width:.8g}" if below < 1 else f"{below * bin_width:.8g} and {above * bin_width:.8g}"
         raise ValueError(
             f"Argument `{name}` must be a whole number of bins of width {bin_width:.8g}, but is {value:.8g};"
             f" nearest allowed: {allowed}."
@@ -111,9 +107,7 @@ def as_records(current: Any, name: str, bin_width: float | None = None, axis: in
         else:
             time_dim = next((d for d in TIME_DIMS if d in dims), dims[axis] if dims else "")
         if time_dim not in dims:
-            raise ValueError(
-                f"Argument `axis` must be a dim of `{name}`, but is {time_dim!r}; its dims are {dims}."
-            )
+            raise ValueError(f"Argument `axis` must be a dim of `{name}`, but is {time_dim!r}; its dims are {dims}.")
         others = [d for d in dims if d != time_dim]
         if len(others) > 1:
             raise ValueError(
@@ -133,8 +127,7 @@ def as_records(current: Any, name: str, bin_width: float | None = None, axis: in
             raise ValueError(f"Argument `axis` must be an integer for a plain array, but is {axis!r}.")
         if values.ndim not in (1, 2):
             raise ValueError(
-                f"Argument `{name}` must have shape (time,) or (trajectory, time), but has shape"
-                f" {values.shape}."
+                f"Argument `{name}` must have shape (time,) or (trajectory, time), but has shape {values.shape}."
             )
         if not -values.ndim <= axis < values.ndim:
             raise ValueError(

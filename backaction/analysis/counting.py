@@ -62,9 +62,7 @@ def _split(click_times: Any, click_counts: Any) -> list[NDArray[np.float64]]:
         pieces = np.split(times, np.cumsum(counts.astype(np.int64))[:-1])
     for k, t in enumerate(pieces):
         if np.any(np.diff(t) < 0):
-            raise ValueError(
-                f"Argument `click_times` must ascend in each trajectory, but does not in trajectory {k}."
-            )
+            raise ValueError(f"Argument `click_times` must ascend in each trajectory, but does not in trajectory {k}.")
     return pieces
 
 
@@ -133,9 +131,7 @@ def waiting_times(
     if duration is not None:
         end = start + _inside(pieces, start, duration)
         data["censored_time"] = ("censored", np.array([max(0.0, end - t[-1]) for t in pieces if t.size]))
-    return xr.Dataset(
-        data, attrs={"n_trajectories": len(pieces), "n_clicks": int(sum(t.size for t in pieces))}
-    )
+    return xr.Dataset(data, attrs={"n_trajectories": len(pieces), "n_clicks": int(sum(t.size for t in pieces))})
 
 
 def g2(
@@ -186,13 +182,7 @@ def g2(
     pieces = _split(click_times, click_counts)
     duration = _inside(pieces, start, duration)
     edges = finite(np.asarray(lags, dtype=float), "lags")
-    if (
-        edges.ndim != 1
-        or edges.size < 2
-        or edges[0] < 0
-        or np.any(np.diff(edges) <= 0)
-        or edges[-1] >= duration
-    ):
+    if edges.ndim != 1 or edges.size < 2 or edges[0] < 0 or np.any(np.diff(edges) <= 0) or edges[-1] >= duration:
         raise ValueError(
             "Argument `lags` must be at least two ascending edges in [0, duration), but is"
             f" {np.array2string(edges, threshold=6)}"
@@ -245,9 +235,7 @@ def g2(
     )
 
 
-def _time_blocks(
-    pieces: list[NDArray[np.float64]], duration: float, start: float, reach: float
-) -> tuple[Blocks, int]:
+def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, start: float, reach: float) -> tuple[Blocks, int]:
     """Whole trajectories if there are enough of them, else equal pieces, 10 times as long as memory and"
     " `reach`."""
     ntraj = len(pieces)
@@ -263,9 +251,7 @@ def _time_blocks(
         per_trajectory = max(1, min(int(duration // longest), math.ceil(_BLOCKS / ntraj)))
     count = ntraj * per_trajectory
     ones = np.ones(count, dtype=np.int64)
-    return Blocks(
-        np.arange(count), ones, "trajectories" if per_trajectory == 1 else "blocks", tau
-    ), per_trajectory
+    return Blocks(np.arange(count), ones, "trajectories" if per_trajectory == 1 else "blocks", tau), per_trajectory
 
 
 def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], int]:
@@ -273,8 +259,7 @@ def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], int]:
     x = finite(np.asarray(getattr(counts, "values", counts), dtype=float), "counts")
     if x.ndim not in (1, 2) or x.size < 2:
         raise ValueError(
-            "Argument `counts` must have shape (trajectory,) or (trajectory, window), but has shape"
-            f" {x.shape}."
+            f"Argument `counts` must have shape (trajectory,) or (trajectory, window), but has shape {x.shape}."
         )
     if np.any(x < 0):
         raise ValueError("Argument `counts` must not be negative, but is.")
@@ -327,9 +312,7 @@ def fano_factor(counts: Any) -> xr.Dataset:
 
     value, stderr, blocks = _counts(counts, "the Fano factor")
     mean = float(np.mean(np.asarray(getattr(counts, "values", counts), dtype=float)))
-    return xr.Dataset(
-        {"fano": float(value), "fano_stderr": float(stderr), "mean": mean}, attrs={"n_blocks": blocks}
-    )
+    return xr.Dataset({"fano": float(value), "fano_stderr": float(stderr), "mean": mean}, attrs={"n_blocks": blocks})
 
 
 def mandel_q(counts: Any) -> xr.Dataset:

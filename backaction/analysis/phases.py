@@ -64,9 +64,7 @@ def demodulate(current: Current, times: ArrayLike | None, frequency: float, phas
         If `current` or `times` holds NaN, or their lengths differ.
     """
     if not (math.isfinite(frequency) and math.isfinite(phase)):
-        raise ValueError(
-            f"Argument `frequency` must be finite, like `phase`, but they are {frequency} and {phase}."
-        )
+        raise ValueError(f"Argument `frequency` must be finite, like `phase`, but they are {frequency} and {phase}.")
     data: Any = current
     labelled = is_labelled(data)
     values = finite(np.asarray(data.values if labelled else data), "current")
@@ -166,9 +164,7 @@ def _filtered(
     if kind not in ("boxcar", "exponential", "matched"):
         raise ValueError(f'Argument `kind` must be "boxcar", "exponential" or "matched", but is {kind!r}.')
     if kind != "matched" and template is not None:
-        raise ValueError(
-            f'Argument `template` must be None unless `kind` is "matched", but kind is {kind!r}.'
-        )
+        raise ValueError(f'Argument `template` must be None unless `kind` is "matched", but kind is {kind!r}.')
     if kind != "matched" and window is None:
         raise ValueError(f"Argument `window` must be given for a {kind} filter, but is None.")
     if kind == "boxcar":
@@ -281,8 +277,7 @@ def phase_difference(
     b = as_records(current_b, "current_b", bin_width, axis)
     if a.shape != b.shape:
         raise ValueError(
-            f"Argument `current_b` must have the shape {a.shape} (trajectory, time) of `current_a`, but has"
-            f" {b.shape}."
+            f"Argument `current_b` must have the shape {a.shape} (trajectory, time) of `current_a`, but has {b.shape}."
         )
     if not math.isclose(a.bin_width, b.bin_width, rel_tol=1e-6) or (
         a.labelled and b.labelled and abs(a.start - b.start) > 1e-6 * a.bin_width
@@ -364,9 +359,7 @@ def circular_histogram(phi: Any, bins: int = 60, *, axis: int | str = -1) -> xr.
     return result[["density", "density_stderr"]]
 
 
-def circular_harmonics(
-    phi: Any, harmonics: int = 4, *, axis: int | str = -1, level: float = 3.0
-) -> xr.Dataset:
+def circular_harmonics(phi: Any, harmonics: int = 4, *, axis: int | str = -1, level: float = 3.0) -> xr.Dataset:
     """Harmonics ``q_k = E[exp(-i k phi)]`` of angles, with errors that know about correlation in time.
 
     Arguments as for `circular_histogram`; `level` as for `phase_difference`.
@@ -432,9 +425,7 @@ def _circular(
     q_abs = np.abs(q)
     # d|q| = (Re q dRe + Im q dIm) / |q|
     unit = np.where(q_abs > 0, q / np.where(q_abs > 0, q_abs, 1), 1)
-    q_abs_var = (
-        unit.real**2 * q_stderr.real**2 + unit.imag**2 * q_stderr.imag**2 + 2 * unit.real * unit.imag * cross
-    )
+    q_abs_var = unit.real**2 * q_stderr.real**2 + unit.imag**2 * q_stderr.imag**2 + 2 * unit.real * unit.imag * cross
     # n independent samples would have the variances E|exp(-i k phi) - q_k|^2 / n
     spread, error = float(np.sum(1 - q_abs**2)), float(variance.sum())
     n_effective = spread / error if spread > 1e-12 and error > 0 else float("nan")  # NaN: phases all equal
@@ -449,9 +440,7 @@ def _circular(
     if bins is not None:
         width = 2 * np.pi / bins
         coords["phase"] = -np.pi + width * (np.arange(bins) + 0.5)
-        index = (
-            np.ceil((phi.ravel() + np.pi) / width).astype(np.int64) - 1
-        ) % bins  # half-open: (left, right]
+        index = (np.ceil((phi.ravel() + np.pi) / width).astype(np.int64) - 1) % bins  # half-open: (left, right]
         counts = np.bincount(blocks.labels() * bins + index, minlength=blocks.count * bins)
         counts = counts.reshape(blocks.count, bins).astype(float)
         density_stderr = block_stderr(counts, blocks.lengths) / width

@@ -95,9 +95,7 @@ def plot_phase_distribution(
     ax.axhline(1 / (2 * np.pi), color="0.7", lw=0.8, ls=":", zorder=1)  # no phase preferred
     ax.set_xlim(-np.pi, np.pi)
     ax.set_ylim(bottom=0)
-    ax.set_xticks(
-        [-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], [r"$-\pi$", r"$-\pi/2$", "0", r"$\pi/2$", r"$\pi$"]
-    )
+    ax.set_xticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], [r"$-\pi$", r"$-\pi/2$", "0", r"$\pi/2$", r"$\pi$"])
     ax.set_xlabel(r"phase $\phi$")
     ax.set_ylabel(r"density $P(\phi)$")
     if ax.get_legend_handles_labels()[0]:

@@ -100,8 +100,7 @@ def spectrum(
         n = whole_bins(segment, dt, "segment")
     if not 2 <= n <= total:
         raise ValueError(
-            f"Argument `segment` must have between 2 bins and the record's {total}, but has {n} (bin width"
-            f" {dt:.6g})."
+            f"Argument `segment` must have between 2 bins and the record's {total}, but has {n} (bin width {dt:.6g})."
         )
     per_trajectory = total // n
     values = records.values
@@ -229,9 +228,7 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
     frequency, power = _as_arrays(measured, "measured")
     attrs = measured.attrs
     if "n_segments" not in attrs:
-        raise ValueError(
-            "Argument `measured` must have the attribute n_segments, but has not; use `spectrum`."
-        )
+        raise ValueError("Argument `measured` must have the attribute n_segments, but has not; use `spectrum`.")
     if attrs.get("window", "boxcar") != "boxcar":
         raise ValueError(
             f"Argument `measured` must be a spectrum with a boxcar window, but has {attrs['window']!r}: other"
@@ -240,9 +237,7 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
         )
     if hasattr(expected, "attrs") and hasattr(expected, "data_vars"):
         other, reference = _as_arrays(expected, "expected")
-        if other.shape != frequency.shape or np.max(np.abs(other - frequency)) > 1e-6 * (
-            frequency[1] - frequency[0]
-        ):
+        if other.shape != frequency.shape or np.max(np.abs(other - frequency)) > 1e-6 * (frequency[1] - frequency[0]):
             raise ValueError(
                 "Argument `expected` must have the frequencies of `measured`, but they differ; evaluate it at"
                 " `measured.frequency`."
@@ -256,9 +251,7 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
             )
         reference = np.broadcast_to(reference, frequency.shape)
     if not np.all(reference > 0):
-        raise ValueError(
-            "Argument `expected` must be positive at all frequencies, but is not (the floor is 1)."
-        )
+        raise ValueError("Argument `expected` must be positive at all frequencies, but is not (the floor is 1).")
     use = _in_band(frequency, band)
     step = frequency[1] - frequency[0]
     zero = np.abs(frequency) < 1e-6 * step
@@ -347,9 +340,7 @@ def _relative_error(spec: xr.Dataset) -> float:
     """Relative error of one frequency's power, corrected for the taper: one number, since it is ~"
     " 1/sqrt(M)."""
     _, power = _as_arrays(spec, "spec")
-    stderr = (
-        np.asarray(spec["power_stderr"].values) if "power_stderr" in spec else np.full(power.shape, np.nan)
-    )
+    stderr = np.asarray(spec["power_stderr"].values) if "power_stderr" in spec else np.full(power.shape, np.nan)
     known = np.isfinite(stderr) & (power > 0)
     if known.any():
         # root mean square: single standard errors are noisy, and their median is low for few blocks
@@ -357,9 +348,7 @@ def _relative_error(spec: xr.Dataset) -> float:
     elif "n_segments" in spec.attrs:
         relative = 1 / math.sqrt(spec.attrs["n_segments"])  # the Gamma law's
     else:
-        raise ValueError(
-            "Argument `spec` must have `power_stderr` or the attribute n_segments, but has neither."
-        )
+        raise ValueError("Argument `spec` must have `power_stderr` or the attribute n_segments, but has neither.")
     return relative * math.sqrt(spec.attrs.get("bin_correlation", 1.0))
 
 
@@ -381,9 +370,7 @@ def _smooth(power: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return np.asarray(np.convolve(power, kernel, "same") / np.convolve(np.ones(power.size), kernel, "same"))
 
 
-def _deviance(
-    x: NDArray[np.float64], power: NDArray[np.float64], floor: float, c: NDArray[np.float64]
-) -> float:
+def _deviance(x: NDArray[np.float64], power: NDArray[np.float64], floor: float, c: NDArray[np.float64]) -> float:
     """-log likelihood of one segment's power about floor + 1/q(x); infinite where q <= 0."""
     q = np.polynomial.polynomial.polyval(x, c)
     if not np.all(q > 0):

@@ -24,9 +24,7 @@ from ._arrays import TIME_DIMS, finite, is_labelled
 if TYPE_CHECKING:
     import xarray as xr
 
-ENOUGH_TRAJECTORIES = (
-    20  # |t| < 1 for 19 degrees of freedom has probability 0.670, close to a Gaussian's 0.683
-)
+ENOUGH_TRAJECTORIES = 20  # |t| < 1 for 19 degrees of freedom has probability 0.670, close to a Gaussian's 0.683
 FEWEST_BLOCKS = 8  # relative error of the standard error itself: 1 / sqrt(2 * 7) = 27 %
 
 
@@ -283,9 +281,7 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
             traj_dim = "trajectory"
         for d, argument in ((time_dim, "axis"), (traj_dim, "trajectory_axis")):
             if d is not None and d not in dims:
-                raise ValueError(
-                    f"Argument `{argument}` must be a dim of `values`, but is {d!r}; its dims are {dims}."
-                )
+                raise ValueError(f"Argument `{argument}` must be a dim of `values`, but is {d!r}; its dims are {dims}.")
         time_axis = dims.index(time_dim)
         traj = None if traj_dim is None else dims.index(traj_dim)
         rest = [d for d in dims if d not in (time_dim, traj_dim)]
@@ -295,9 +291,7 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
         if isinstance(axis, str) or isinstance(trajectory_axis, str):
             raise ValueError("Argument `axis` must be an integer for a plain array, but is a name.")
         if x.ndim == 0 or not -x.ndim <= axis < x.ndim:
-            raise ValueError(
-                f"Argument `axis` must be an axis of `values`, but is {axis}; its shape is {x.shape}."
-            )
+            raise ValueError(f"Argument `axis` must be an axis of `values`, but is {axis}; its shape is {x.shape}.")
         time_axis = axis % x.ndim
         traj = trajectory_axis
         if traj is None and x.ndim > 1:

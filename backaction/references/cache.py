@@ -57,8 +57,7 @@ def cached(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
                 raise
     except OSError as error:
         warnings.warn(
-            f"The result cannot be stored in {path.parent} ({error}); "
-            "set BACKACTION_CACHE or pass cache=False.",
+            f"The result cannot be stored in {path.parent} ({error}); set BACKACTION_CACHE or pass cache=False.",
             stacklevel=3,
         )
     return result

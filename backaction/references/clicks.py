@@ -65,9 +65,7 @@ def waiting_times(
     after = click @ rho.ravel()
     rate = float(after[sectors.diagonal].sum().real)
     if rate <= 1e-14 * max(1.0, float(abs(sectors.generator).max())):
-        raise ValueError(
-            f"Argument `unraveling` must have a counter that clicks, but {detector.name!r} never does."
-        )
+        raise ValueError(f"Argument `unraveling` must have a counter that clicks, but {detector.name!r} never does.")
     labels = connected_components(abs(sectors.generator) + abs(click), directed=False)[1]
     waiting = Sectors(sp.csr_array(sectors.generator - click), labels)
     members = waiting.around(after)
@@ -116,8 +114,7 @@ def g2(
     lowered = lower(system, basis)
     if channel not in lowered.channels:
         raise ValueError(
-            f"Argument `channel` must be one of the system's channels {sorted(lowered.channels)}, "
-            f"but is {channel!r}."
+            f"Argument `channel` must be one of the system's channels {sorted(lowered.channels)}, but is {channel!r}."
         )
     L = lowered.channels[channel]
     sectors, rho = Sectors.of(lowered), steady_state(lowered)

@@ -44,9 +44,7 @@ def _current(
         signal = c + c.conj().T
     functional = signal.toarray().T.ravel()  # Tr[AX] = Σ A_ji X_ij
     mean = np.sqrt(detector.efficiency) * complex(functional @ rho.ravel())
-    current = _Current(
-        detector.name, detector.efficiency, np.asarray(source).ravel(), functional, mean, sectors, rho
-    )
+    current = _Current(detector.name, detector.efficiency, np.asarray(source).ravel(), functional, mean, sectors, rho)
     return current, detector
 
 

@@ -129,10 +129,7 @@ class Hierarchy:
     @cached_property
     def _transposes(self) -> dict[int, np.ndarray]:
         transposed = self.sectors.transposed()
-        return {
-            p: np.searchsorted(self.members[p, p], transposed[self.members[p, p]])
-            for p in range(self.order + 1)
-        }
+        return {p: np.searchsorted(self.members[p, p], transposed[self.members[p, p]]) for p in range(self.order + 1)}
 
     def _views(self, vector: np.ndarray) -> dict[Pair, np.ndarray]:
         """Blocks (D, p+1, q+1) of a flat vector: element, m_A, n_A."""

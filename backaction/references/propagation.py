@@ -83,9 +83,7 @@ def expm_krylov(
     return v
 
 
-def evolve(
-    generator: sp.csr_array, vector: np.ndarray, functional: np.ndarray, step: float, count: int
-) -> np.ndarray:
+def evolve(generator: sp.csr_array, vector: np.ndarray, functional: np.ndarray, step: float, count: int) -> np.ndarray:
     """``f·e^{jhA}v`` for j = 0 ... count − 1 (no conjugation of f).
 
     Parameters

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import comb, factorial, sqrt
-from numbers import Number
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,7 @@ class Site(ABC):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name.isidentifier()):
-            raise ValueError(
-                f"Argument `name` must be an identifier (letters, digits, _), but is {self.name!r}."
-            )
+            raise ValueError(f"Argument `name` must be an identifier (letters, digits, _), but is {self.name!r}.")
         if not isinstance(self.levels, (int, np.integer)) or self.levels < 2:
             raise ValueError(
                 f"Argument `levels` of site {self.name!r} must be an integer >= 2, but is {self.levels!r}."
@@ -111,9 +109,7 @@ class Boson(Site):
         out: list[tuple[Element | None, complex]] = []
         for k in range(min(n, p) + 1):  # a^n a†^p = Σ k! C(n,k) C(p,k) a†^(p−k) a^(n−k)
             element = (m + p - k, n + q - k)
-            out.append(
-                (element if element != (0, 0) else None, float(factorial(k) * comb(n, k) * comb(p, k)))
-            )
+            out.append((element if element != (0, 0) else None, float(factorial(k) * comb(n, k) * comb(p, k))))
         return out
 
     def adjoint(self, x: tuple[int, int]) -> Element:
@@ -157,9 +153,7 @@ class Levels(Site):
         """Matrix unit |i⟩⟨j|."""
         for index in (i, j):
             if not 0 <= index < self.levels:
-                raise ValueError(
-                    f"Level index of site {self.name!r} must lie in 0..{self.levels - 1}, but is {index}."
-                )
+                raise ValueError(f"Level index of site {self.name!r} must lie in 0..{self.levels - 1}, but is {index}.")
         return self._operator((i, j))
 
     def operator(self, matrix: Any) -> Operator:
@@ -169,9 +163,7 @@ class Levels(Site):
             raise ValueError(
                 f"Argument `matrix` must have shape ({self.levels}, {self.levels}), but has {matrix.shape}."
             )
-        return Operator(
-            {((self, (int(i), int(j))),): matrix[i, j] for i, j in zip(*np.nonzero(matrix), strict=True)}
-        )
+        return Operator({((self, (int(i), int(j))),): matrix[i, j] for i, j in zip(*np.nonzero(matrix), strict=True)})
 
     def multiply(self, x: tuple[int, int], y: tuple[int, int]) -> list[tuple[Element | None, complex]]:
         return [((x[0], y[1]), 1.0)] if x[1] == y[0] else []
@@ -181,9 +173,7 @@ class Levels(Site):
 
     def matrix(self, x: tuple[int, int], levels: int) -> sp.csr_array:
         if levels != self.levels:
-            raise ValueError(
-                f"Site {self.name!r} has exactly {self.levels} levels; a basis cannot give it {levels}."
-            )
+            raise ValueError(f"Site {self.name!r} has exactly {self.levels} levels; a basis cannot give it {levels}.")
         return sp.csr_array(([1.0], ([x[0]], [x[1]])), shape=(levels, levels), dtype=complex)
 
     def label(self, x: tuple[int, int]) -> str:
@@ -202,7 +192,7 @@ class Spin(Levels):
     """
 
     def __init__(self, name: str, J: float = 0.5) -> None:
-        if J <= 0 or 2 * J != int(2 * J):
+        if J <= 0 or int(2 * J) != 2 * J:
             raise ValueError(f"Argument `J` must be a positive multiple of 1/2, but is {J!r}.")
         super().__init__(name, int(2 * J) + 1)
 
@@ -349,15 +339,13 @@ def _multiply(m1: Monomial, m2: Monomial) -> list[tuple[Monomial, complex]]:
         else:
             factors = site.multiply(left[site], right[site])
         out = [
-            (m if element is None else (*m, (site, element)), c * factor)
-            for m, c in out
-            for element, factor in factors
+            (m if element is None else (*m, (site, element)), c * factor) for m, c in out for element, factor in factors
         ]
     return out
 
 
 def rate(value: float, name: str) -> float:
     """√value for a rate that must be real, finite and >= 0 (errors name the argument)."""
-    if not np.isscalar(value) or isinstance(value, (complex, str)) or not np.isfinite(value) or value < 0:
+    if not isinstance(value, Real) or not np.isfinite(value) or value < 0:
         raise ValueError(f"Argument `{name}` must be a finite rate >= 0, but is {value!r}.")
     return sqrt(value)

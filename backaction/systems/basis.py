@@ -41,9 +41,7 @@ class Basis:
         totals = tuple((tuple(names), int(limit)) for names, limit in self.totals)
         for names, limit in totals:
             if limit < 1 or not names:
-                raise ValueError(
-                    f"Argument `totals` must hold (names, limit >= 1), but has ({names!r}, {limit!r})."
-                )
+                raise ValueError(f"Argument `totals` must hold (names, limit >= 1), but has ({names!r}, {limit!r}).")
         object.__setattr__(self, "totals", totals)
 
     def resolve(self, sites: Sequence[Site]) -> ResolvedBasis:
@@ -51,17 +49,12 @@ class Basis:
         known = {s.name for s in sites}
         for name in [*self.levels, *(n for names, _ in self.totals for n in names)]:
             if name not in known:
-                raise ValueError(
-                    f"Argument `basis` names the site {name!r}, but the system has {sorted(known)}."
-                )
+                raise ValueError(f"Argument `basis` names the site {name!r}, but the system has {sorted(known)}.")
         dims = tuple(int(self.levels.get(s.name, s.levels)) for s in sites)
         index = {s.name: i for i, s in enumerate(sites)}
         occupations = np.indices(dims).reshape(len(dims), -1).T if dims else np.zeros((1, 0), dtype=int)
         keep = np.ones(len(occupations), dtype=bool)
-        sums = [
-            (names, limit, occupations[:, [index[n] for n in names]].sum(axis=1))
-            for names, limit in self.totals
-        ]
+        sums = [(names, limit, occupations[:, [index[n] for n in names]].sum(axis=1)) for names, limit in self.totals]
         for _, limit, total in sums:
             keep &= total <= limit
         edges = {}

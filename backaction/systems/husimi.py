@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 PHASES = 181
 
 
-def reduced_state(
-    lowered: LoweredSystem, rho: np.ndarray, sites: Sequence[str]
-) -> tuple[list[Site], np.ndarray]:
+def reduced_state(lowered: LoweredSystem, rho: np.ndarray, sites: Sequence[str]) -> tuple[list[Site], np.ndarray]:
     """Reduced density matrix of some sites.
 
     Returns

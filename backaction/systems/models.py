@@ -39,9 +39,7 @@ def vdp(kappa1: float, kappa2: float, kappa: float = 1.0, omega: float = 0.0, le
     )
 
 
-def two_vdp(
-    kappa1: float, kappa2: float, kappa: float, coupling: float, detuning: float, levels: int = 12
-) -> System:
+def two_vdp(kappa1: float, kappa2: float, kappa: float, coupling: float, detuning: float, levels: int = 12) -> System:
     """Two dissipatively coupled quantum van der Pol oscillators, [T] (4.8).
 
     ``H = (δ/2)(a†a − b†b)``, ``V D[a − b]`` and the rates of `vdp` on each, in the frame of the mean frequency.

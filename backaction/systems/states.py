@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +61,7 @@ def _vacuum(site: Site, levels: int) -> np.ndarray:
 def _fock(site: Site, levels: int, n: complex) -> np.ndarray:
     k = int(n.real)
     if k >= levels:
-        raise ValueError(
-            f"Argument `initial` asks for level {k} of site {site.name!r}, but only {levels} are kept."
-        )
+        raise ValueError(f"Argument `initial` asks for level {k} of site {site.name!r}, but only {levels} are kept.")
     vector = np.zeros(levels, dtype=complex)
     vector[k] = 1.0
     return vector
@@ -78,9 +77,7 @@ def _check_cut(site: Site, kept: float, what: str, levels: int) -> None:
 
 def _need_boson(site: Site, what: str) -> None:
     if isinstance(site, Levels):
-        raise ValueError(
-            f"Argument `initial`: {what} needs a boson, but site {site.name!r} is a few-level system."
-        )
+        raise ValueError(f"Argument `initial`: {what} needs a boson, but site {site.name!r} is a few-level system.")
 
 
 def _coherent(site: Site, levels: int, alpha: complex) -> np.ndarray:
@@ -102,13 +99,17 @@ def _thermal(site: Site, levels: int, n: complex) -> np.ndarray:
 
 def _spin(site: Site, levels: int, theta: complex, phi: complex) -> np.ndarray:
     if not isinstance(site, Spin):
-        raise ValueError(
-            f"Argument `initial`: spin() needs a Spin site, but {site.name!r} is {type(site).__name__}."
-        )
+        raise ValueError(f"Argument `initial`: spin() needs a Spin site, but {site.name!r} is {type(site).__name__}.")
     k = np.arange(levels)  # number of lowerings from m = +J
     binomial = np.exp(0.5 * (gammaln(levels) - gammaln(k + 1) - gammaln(levels - k)))
     c, s = np.cos(theta.real / 2), np.sin(theta.real / 2)
     return binomial * c ** (levels - 1 - k) * s**k * np.exp(1j * phi.real * k)
 
 
-_LOWERINGS = {"vacuum": _vacuum, "fock": _fock, "coherent": _coherent, "thermal": _thermal, "spin": _spin}
+_LOWERINGS: dict[str, Callable[..., np.ndarray]] = {
+    "vacuum": _vacuum,
+    "fock": _fock,
+    "coherent": _coherent,
+    "thermal": _thermal,
+    "spin": _spin,
+}

@@ -93,22 +93,16 @@ class System:
                 )
         symbolic = {isinstance(v, Operator) for v in named.values()}
         if len(symbolic) > 1:
-            raise ValueError(
-                "Arguments `H` and `channels` must be all symbolic or all matrices, but are mixed."
-            )
+            raise ValueError("Arguments `H` and `channels` must be all symbolic or all matrices, but are mixed.")
         if symbolic == {True}:
             excess = (self.H - self.H.dag()).norm()
             by_name: dict[str, Site] = {}
             for argument, operator in named.items():
                 for site in operator.sites:
                     if by_name.setdefault(site.name, site) != site:
-                        raise ValueError(
-                            f"Argument `{argument}` has a second, different site named {site.name!r}."
-                        )
+                        raise ValueError(f"Argument `{argument}` has a second, different site named {site.name!r}.")
             if not by_name:
-                raise ValueError(
-                    "Argument `H` or `channels` must name at least one site, but all are constants."
-                )
+                raise ValueError("Argument `H` or `channels` must name at least one site, but all are constants.")
         else:
             matrices = {argument: to_matrix(v, argument) for argument, v in named.items()}
             excess = abs(matrices["H"] - matrices["H"].conj().T).max()
@@ -147,9 +141,7 @@ class System:
         """
         if not self.symbolic:
             if basis is not None:
-                raise ValueError(
-                    "Argument `basis` goes with symbolic operators, but this system holds matrices."
-                )
+                raise ValueError("Argument `basis` goes with symbolic operators, but this system holds matrices.")
             H = to_matrix(self.H, "H")
             d = H.shape[0]
             resolved = ResolvedBasis((), (d,), np.arange(d)[:, None], np.arange(d), {})
@@ -211,7 +203,8 @@ class System:
             self._check_channel(channel)
         if U.shape != (n, n) or len(names) != n or len(set(names)) != n:
             raise ValueError(
-                f"Arguments `U` and `names` must fit {n} channels, but U has shape {U.shape} and names are {tuple(names)}."
+                f"Arguments `U` and `names` must fit {n} channels, but U has shape {U.shape} "
+                f"and names are {tuple(names)}."
             )
         if abs(U @ U.conj().T - np.eye(n)).max() > 1e-10:
             raise ValueError("Argument `U` must be unitary, but U U† differs from 1.")
@@ -289,7 +282,8 @@ class LoweredSystem:
         matrix = to_matrix(operator, argument)
         if matrix.shape != (self.dim, self.dim):
             raise ValueError(
-                f"Argument `{argument}` must have shape ({self.dim}, {self.dim}) to fit the system, but has {matrix.shape}."
+                f"Argument `{argument}` must have shape ({self.dim}, {self.dim}) to fit the system, "
+                f"but has {matrix.shape}."
             )
         return matrix
 
@@ -316,32 +310,24 @@ class LoweredSystem:
             initial = initial.full()
         array = np.asarray(initial)
         if array.dtype == object or array.dtype.kind not in "fciu":
-            raise ValueError(
-                f"Argument `initial` must be site states, a Qobj or an array, but is {initial!r}."
-            )
+            raise ValueError(f"Argument `initial` must be site states, a Qobj or an array, but is {initial!r}.")
         array = array.astype(complex)
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         d = self.dim
         if array.shape not in ((d,), (d, d)):
-            raise ValueError(
-                f"Argument `initial` must have shape ({d},) or ({d}, {d}), but has {array.shape}."
-            )
+            raise ValueError(f"Argument `initial` must have shape ({d},) or ({d}, {d}), but has {array.shape}.")
         if not np.all(np.isfinite(array)):
             raise ValueError("Argument `initial` must be finite, but holds NaN or infinity.")
         return _checked_density(array) if array.ndim == 2 else _checked_ket(array)
 
     def _product_state(self, initial: Mapping[str, Any]) -> np.ndarray:
         if not self.system.symbolic:
-            raise ValueError(
-                "Argument `initial` by site goes with symbolic systems; give a Qobj or an array."
-            )
+            raise ValueError("Argument `initial` by site goes with symbolic systems; give a Qobj or an array.")
         known = {s.name for s in self.basis.sites}
         for name, state in initial.items():
             if name not in known:
-                raise ValueError(
-                    f"Argument `initial` names the site {name!r}, but the system has {sorted(known)}."
-                )
+                raise ValueError(f"Argument `initial` names the site {name!r}, but the system has {sorted(known)}.")
             if not isinstance(state, SiteState):
                 raise ValueError(
                     f"Argument `initial[{name!r}]` must be a site state such as ba.coherent(1.0), but is {state!r}."
@@ -354,7 +340,8 @@ class LoweredSystem:
         norm = np.trace(state).real if state.ndim == 2 else np.vdot(state, state).real
         if norm < 1 - 1e-3:
             raise ValueError(
-                f"Argument `initial` loses {1 - norm:.1e} of its population outside the basis; raise `levels` or `totals`."
+                f"Argument `initial` loses {1 - norm:.1e} of its population outside the basis; "
+                "raise `levels` or `totals`."
             )
         return state / (norm if state.ndim == 2 else np.sqrt(norm))
 

@@ -245,9 +245,7 @@ def _not_unique(why: str) -> ValueError:
     )
 
 
-def spectrum(
-    system: System | LoweredSystem, operator: Any, frequencies: Any, basis: Basis | None = None
-) -> np.ndarray:
+def spectrum(system: System | LoweredSystem, operator: Any, frequencies: Any, basis: Basis | None = None) -> np.ndarray:
     """Spectrum of fluctuations ``S(ω) = ∫dτ ⟨a†(t+τ)a(t)⟩ e^{−iωτ}`` in the steady state.
 
     With ``H = ω₀a†a`` it peaks at ω = +ω₀; ``∫S dω/2π = ⟨a†a⟩ − |⟨a⟩|²``: the line δ(ω) of a mean

@@ -119,9 +119,7 @@ def run(job: Job, n_jobs: int, progress: bool) -> tuple[list[Batch], bool]:
     batches = range(0, job.ntraj, job.lanes)
     done: list[Batch] = []
     interrupted = False
-    with tqdm(
-        total=job.ntraj * n_bins, unit="bin", unit_scale=True, disable=not progress, desc="trajectories"
-    ) as bar:
+    with tqdm(total=job.ntraj * n_bins, unit="bin", unit_scale=True, disable=not progress, desc="trajectories") as bar:
         live = _LIVE[job.key] = _Live(bar)
         try:
             for batch in _parallel(job, batches, n_jobs):
@@ -165,9 +163,7 @@ def run_batch(job: Job, first: int) -> Batch:
     kernel: Callable = ket_kernel.run_ket if job.is_ket else density_kernel.run_density
     plan0 = job.runs[0].plan
     work: Any = (
-        ket_kernel.ket_work(plan0)
-        if isinstance(plan0, ket_kernel.KetPlan)
-        else density_kernel.density_work(plan0)
+        ket_kernel.ket_work(plan0) if isinstance(plan0, ket_kernel.KetPlan) else density_kernel.density_work(plan0)
     )
     _start(job, work, rngs, first)
     n_bins = len(job.edges) - 1
@@ -244,17 +240,13 @@ def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
             state = job.initial[0][1]
         else:
             cumulative = np.cumsum([p for p, _ in job.initial])
-            state = job.initial[
-                int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-            ][1]
+            state = job.initial[int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))][1]
         flat = np.asarray(state).reshape(-1)
         re[:, lane], im[:, lane] = flat.real, flat.imag
         work.threshold[lane] = rng.random()
 
 
-def _clicks_by_lane(
-    clicks: list[tuple[np.ndarray, np.ndarray]], kept: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _clicks_by_lane(clicks: list[tuple[np.ndarray, np.ndarray]], kept: int) -> list[tuple[np.ndarray, np.ndarray]]:
     if not clicks:
         return [(np.empty(0), np.empty(0, dtype=np.int64))] * kept
     times = np.concatenate([t for t, _ in clicks])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..systems import Basis
 
@@ -37,7 +38,7 @@ Level = Ket | Density
 BY_NAME = {"ket": Ket, "density": Density}
 
 
-def as_level(level: object) -> Level | None:
+def as_level(level: Any) -> Level | None:
     """A level from its shorthand; None for "auto"."""
     if level == "auto":
         return None
@@ -45,6 +46,4 @@ def as_level(level: object) -> Level | None:
         return level
     if isinstance(level, str) and level in BY_NAME:
         return BY_NAME[level]()
-    raise ValueError(
-        f'Argument `level` must be "auto", "ket", "density", ba.Ket() or ba.Density(), but is {level!r}.'
-    )
+    raise ValueError(f'Argument `level` must be "auto", "ket", "density", ba.Ket() or ba.Density(), but is {level!r}.')

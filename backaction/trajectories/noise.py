@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,7 @@ def entropy(seed: Any) -> int:
     """The integer that identifies a run; fresh for None."""
     if seed is None:
         return int(np.random.SeedSequence().entropy)  # type: ignore[arg-type]
-    if (
-        isinstance(seed, (bool, float, complex, str))
-        or not np.isscalar(seed)
-        or int(seed) != seed
-        or seed < 0
-    ):
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"Argument `seed` must be None or an integer >= 0, but is {seed!r}.")
     return int(seed)
 

@@ -102,9 +102,7 @@ def commute(roles: Roles) -> bool:
 
 def default_step(lowered: LoweredSystem, roles: Roles) -> float:
     """A step short against the mean rate of events and the spread of H over the basis."""
-    operators = (
-        [c for c, _, _ in roles.diffusive] + roles.unread + [K for group in roles.counted for K in group]
-    )
+    operators = [c for c, _, _ in roles.diffusive] + roles.unread + [K for group in roles.counted for K in group]
     d = lowered.dim
     events = sum(float(abs(L.multiply(L.conj())).sum()) for L in operators) / d
     mean = lowered.H.trace() / d

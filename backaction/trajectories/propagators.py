@@ -91,9 +91,7 @@ def _power(S: sp.csr_array, exponent: float) -> np.ndarray:
         )
     values, vectors = la.eigh(S.toarray())
     if values[0] <= 1e-12:
-        raise ValueError(
-            "Argument `step` must be smaller: a measurement step has lost all probability of a state."
-        )
+        raise ValueError("Argument `step` must be smaller: a measurement step has lost all probability of a state.")
     return (vectors * values**exponent) @ vectors.conj().T
 
 

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,18 +121,16 @@ def simulate(
         unraveling = Unraveling()
     if not isinstance(unraveling, Unraveling):
         raise ValueError(
-            f'Argument `unraveling` must be an Unraveling such as ba.Heterodyne("loss"), or None, but is {unraveling!r}.'
+            f'Argument `unraveling` must be an Unraveling like ba.Heterodyne("loss"), or None, but is {unraveling!r}.'
         )
     unraveling.check(system.channels)
     edges = _times(times)
     ntraj = _count(ntraj, "ntraj")
     save_every = _count(save_every, "save_every")
-    if step is not None and not (np.isscalar(step) and np.isreal(step) and 0 < step < math.inf):
+    if step is not None and not (isinstance(step, Real) and 0 < step < math.inf):
         raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
     if not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(
-            f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}."
-        )
+        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
     limit = _bytes(max_memory)
     seed_used = noise.entropy(seed)
     chosen = as_level(level)
@@ -148,9 +147,7 @@ def simulate(
     is_ket = isinstance(chosen, Ket)
     roles = assign(lowered, unraveling, hidden=is_ket)
     if not (operators or states or roles.currents or roles.counters):
-        raise ValueError(
-            "Argument `unraveling` records nothing and no `observables` or `states` are asked for."
-        )
+        raise ValueError("Argument `unraveling` records nothing and no `observables` or `states` are asked for.")
     _check_memory(lowered, roles, chosen, edges, ntraj, save_every, len(operators), states, n_jobs, limit)
     matrices = list(operators.values())
     make = ket_plan if is_ket else density_plan
@@ -206,9 +203,7 @@ def _times(times: Any) -> np.ndarray:
             f"Argument `times` must hold at least two bin edges in one dimension, but has shape {edges.shape}."
         )
     if not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        raise ValueError(
-            "Argument `times` must increase strictly and be finite; sort it and drop repeated edges."
-        )
+        raise ValueError("Argument `times` must increase strictly and be finite; sort it and drop repeated edges.")
     return edges
 
 
@@ -251,9 +246,7 @@ _UNITS = {
 def _bytes(value: str | float) -> float:
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([A-Za-z]*)\s*", str(value))
     if not match or match[2].upper() not in _UNITS:
-        raise ValueError(
-            f'Argument `max_memory` must be a number of bytes or like "2 GiB", but is {value!r}.'
-        )
+        raise ValueError(f'Argument `max_memory` must be a number of bytes or like "2 GiB", but is {value!r}.')
     return float(match[1]) * _UNITS[match[2].upper()]
 
 
@@ -292,9 +285,7 @@ def _initial(lowered: LoweredSystem, initial: Any, ntraj: int) -> tuple[list[np.
         initial = initial["state"].isel(time=-1).values
     d = lowered.dim
     array = initial if isinstance(initial, np.ndarray) else None
-    many = array is not None and (
-        array.ndim == 3 or (array.ndim == 2 and array.shape[1] == d and array.shape[0] != d)
-    )
+    many = array is not None and (array.ndim == 3 or (array.ndim == 2 and array.shape[1] == d and array.shape[0] != d))
     many = many or (array is not None and array.shape == (ntraj, d) and ntraj != d)
     if array is not None and many and array.shape != (d, 1):
         if len(array) != ntraj:
@@ -338,7 +329,8 @@ def _check_memory(
         plan = threads * d * d * (4 * 4 * 8 + (2 * 4 * 8 + 31 * 16 if counting else 0))
         if plan > limit:
             raise ValueError(
-                f"Argument `max_memory` is {_size(limit)}, but density matrices of dimension {d} need {_size(plan)}. Ask "
+                f"Argument `max_memory` is {_size(limit)}, but density matrices of dimension {d} need {_size(plan)}. "
+                "Ask "
                 "for records only (no `observables`, no `states`), watch every channel, shrink the basis, use fewer "
                 f'`n_jobs`, or pass max_memory="{_size(1.2 * plan)}".'
             )
@@ -359,14 +351,13 @@ def _size(n: float) -> str:
     return f"{n:.3g} GiB"
 
 
-def _warn(
-    batches: list[ensemble.Batch], edge_names: list[str], diffusive: bool, runs: list[ensemble.Run]
-) -> None:
+def _warn(batches: list[ensemble.Batch], edge_names: list[str], diffusive: bool, runs: list[ensemble.Run]) -> None:
     hazard = float(np.mean(np.concatenate([b.hazard for b in batches])))
     if diffusive and hazard > COARSE:
         dt = max(r.plan.dt for r in runs)
         warnings.warn(
-            f"The step {dt:.3g} is coarse: {hazard:.2g} events per step. Pass step={dt * COARSE / 3 / hazard:.2g} or less.",
+            f"The step {dt:.3g} is coarse: {hazard:.2g} events per step. "
+            f"Pass step={dt * COARSE / 3 / hazard:.2g} or less.",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -45,9 +45,7 @@ class Detector:
     def __post_init__(self) -> None:
         for channel in self.channels:
             if not (isinstance(channel, str) and channel.isidentifier()):
-                raise ValueError(
-                    f"Argument `channel` must be a channel name (an identifier), but is {channel!r}."
-                )
+                raise ValueError(f"Argument `channel` must be a channel name (an identifier), but is {channel!r}.")
         if not (_real(self.efficiency) and 0 <= self.efficiency <= 1):
             raise ValueError(f"Argument `efficiency` must lie in [0, 1], but is {self.efficiency!r}.")
         if not (_real(self.dark_rate) and 0 <= self.dark_rate < math.inf):
@@ -97,9 +95,7 @@ class Unraveling:
                 seen.add(channel)
         names = [d.name for d in self.detectors]
         if len(set(names)) < len(names):
-            raise ValueError(
-                f"Argument `channel`: two detectors would have the same name in the record: {names}."
-            )
+            raise ValueError(f"Argument `channel`: two detectors would have the same name in the record: {names}.")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -199,9 +195,7 @@ class Homodyne(Unraveling):
         False: a hidden detector that nobody reads.
     """
 
-    def __init__(
-        self, *channels: str, phase: float = 0.0, efficiency: float = 1.0, recorded: bool = True
-    ) -> None:
+    def __init__(self, *channels: str, phase: float = 0.0, efficiency: float = 1.0, recorded: bool = True) -> None:
         _need_names(channels)
         super().__init__(Detector("homodyne", (c,), efficiency, phase, 0.0, recorded) for c in channels)
 

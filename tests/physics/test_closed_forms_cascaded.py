@@ -51,11 +51,11 @@ def test_a_photon_fills_the_target(case, kinds):
     options = {
         "seed": 0,
         "level": level,
-        "step": 0.02,
+        "step": None if "jumps" in case else 0.02,
         "observables": ("n_source", "n_target"),
         "initial": {"source": fock(1 if kinds == "boson" else 0)},  # level 0 of a spin is up
     }
-    ntraj = 4096
+    ntraj = 8192
     system = cascaded(1.0, 1.0, source=kinds, target=kinds)
     data = run(system, DETECTORS[case], times, ntraj, **options)
     n_source, n_target = observed(data, "n_source")[:, 1:], observed(data, "n_target")[:, 1:]
@@ -78,7 +78,7 @@ def test_a_driven_qubit_drives_a_qubit(case):
     options = {
         "seed": 0,
         "level": "density" if "efficiency" in case else "ket",
-        "step": 0.05,
+        "step": None if "jumps" in case else 0.05,
         "observables": ("n_source", "n_target"),
     }
     data = run(system, DETECTORS[case], times, 128, **options)

@@ -35,13 +35,13 @@ def prediction(system, channel, kind, efficiency, phase):
 
 
 QUBIT = driven_qubit(0.5, 1.0)
-PUMPED = replace(QUBIT, channels={**QUBIT.channels, "pump": 0.5 * QUBIT.channels["loss"].dag()})
+PUMPED = replace(QUBIT, channels={**QUBIT.channels, "pump": 0.3 * QUBIT.channels["loss"].dag()})
 
 CASES = {
     "homodyne, driven qubit": (QUBIT, "homodyne", 0.5, np.pi / 2),
     "heterodyne, driven qubit": (QUBIT, "heterodyne", 0.5, 0.0),
     "heterodyne, driven qubit, all light": (QUBIT, "heterodyne", 1.0, 0.0),
-    "homodyne, unwatched pump": (PUMPED, "homodyne", 0.7, 1.2),
+    "homodyne, unwatched pump": (PUMPED, "homodyne", 0.5, np.pi / 2),
 }
 
 

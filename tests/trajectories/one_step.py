@@ -59,8 +59,6 @@ def average_step(lowered, unraveling, dt, rho, nodes=7, steps=1):
             work.trace[:] = work.trial
         for lane, index in enumerate(lanes):
             weight = np.prod(w[list(index)])
-            state = (work.re.reshape(-1, 4)[:, lane] + 1j * work.im.reshape(-1, 4)[:, lane]).reshape(
-                rho.shape
-            )
+            state = (work.re.reshape(-1, 4)[:, lane] + 1j * work.im.reshape(-1, 4)[:, lane]).reshape(rho.shape)
             total += weight * state / np.trace(state).real
     return total

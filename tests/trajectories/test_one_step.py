@@ -224,7 +224,7 @@ def follow(lowered, unraveling, duration, steps, normals, rho):
     assert plan.n_sub == steps
     grouped = normals.reshape(steps, -1, *normals.shape[1:])
     noise = np.ascontiguousarray(grouped.sum(axis=1) / np.sqrt(grouped.shape[1]))
-    work = density.density_work(lowered.dim, len(plan.edge_ptr) - 1, plan.pattern_col.size, False)
+    work = density.density_work(plan)
     record = np.zeros((max(1, len(plan.kinds)), 2, 4))
     work.re.reshape(-1, 4)[:] = rho.real.reshape(-1, 1)
     work.im.reshape(-1, 4)[:] = rho.imag.reshape(-1, 1)

@@ -653,9 +653,7 @@ def diffuse(plan, work, noise, step, channel, record):
     at = (step * noise.shape[1] + 2 * channel) * LANES
     store(work.hazard, 0, fma(dt, g11, load4(work.hazard, 0)))
     if plan.kinds[channel] == 0:
-        y_re, u_re = sample_homodyne(
-            m_re, g11, q_re, dt, splat4(np.sqrt(plan.dt)), half_dt, limit, load4(noise, at)
-        )
+        y_re, u_re = sample_homodyne(m_re, g11, q_re, dt, splat4(np.sqrt(plan.dt)), half_dt, limit, load4(noise, at))
         y_im = splat4(0.0)
         u_im = splat4(0.0)
     else:
@@ -726,9 +724,7 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
                 continue
             for o in range(current.shape[1]):
                 for lane in range(LANES):
-                    current[lane, o, first + b] = (
-                        complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
-                    )
+                    current[lane, o, first + b] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
                     work.record[o, 0, lane] = 0.0
                     work.record[o, 1, lane] = 0.0
             measure_edges(plan, work)
@@ -783,12 +779,8 @@ def run_density(
             break
         if why == JUMP:
             at_edge = work.place[2] == 1
-            begin, duration = slot_times(
-                stage, at_edge, b, work.place[1], plan.dt, plan.n_sub, plan.kinds.size
-            )
-            times, owner, count = advance_lanes(
-                plan, work, values, rngs, t0 + begin, duration, times, owner, count
-            )
+            begin, duration = slot_times(stage, at_edge, b, work.place[1], plan.dt, plan.n_sub, plan.kinds.size)
+            times, owner, count = advance_lanes(plan, work, values, rngs, t0 + begin, duration, times, owner, count)
         elif why == NOISE:
             draw(plan.kinds, rngs, work.noise)
         elif save_every > 0 and (first + b) % save_every == 0:

@@ -84,9 +84,7 @@ class KetWork(NamedTuple):
     hazard: np.ndarray  # (16,) sums of event probabilities per step
     noise: np.ndarray  # (NOISE_STEPS, 2 * n_diffusive, 16) standard normals
     record: np.ndarray  # (n_outputs, 2, 16) sums of the increments in this bin
-    place: (
-        np.ndarray
-    )  # (5,) int: position in the noise, cur, step within the bin, at an edge?, stage of the step
+    place: np.ndarray  # (5,) int: position in the noise, cur, step within the bin, at an edge?, stage of the step
     jumping: np.ndarray  # (16,) `alive` at the end of the slot if the lane does not jump
 
 
@@ -156,9 +154,7 @@ def save(plan, work, cur, index, expectations, states):
             acc = 0.0j
             for r in range(d):
                 i = r * LANES + lane
-                acc += complex(work.re[cur + i], -work.im[cur + i]) * complex(
-                    work.re[other + i], work.im[other + i]
-                )
+                acc += complex(work.re[cur + i], -work.im[cur + i]) * complex(work.re[other + i], work.im[other + i])
             expectations[o, index, lane] = acc / work.norm[lane]
     if states.shape[0] > 0:
         for lane in range(LANES):
@@ -424,9 +420,7 @@ def increments(plan, work, record, noise, step, channel, norm):
     at = (step * noise.shape[1] + 2 * channel) * LANES
     store(work.hazard, 0, fma(dt, g11, load16(work.hazard, 0)))
     if plan.kinds[channel] == 0:
-        y_re, u_re = sample_homodyne(
-            m_re, g11, q_re, dt, splat16(np.sqrt(plan.dt)), half_dt, limit, load16(noise, at)
-        )
+        y_re, u_re = sample_homodyne(m_re, g11, q_re, dt, splat16(np.sqrt(plan.dt)), half_dt, limit, load16(noise, at))
         y_im = splat16(0.0)
         u_im = splat16(0.0)
     else:
@@ -536,9 +530,7 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
                 continue
             for o in range(current.shape[1]):
                 for lane in range(LANES):
-                    current[lane, o, first + b] = (
-                        complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
-                    )
+                    current[lane, o, first + b] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
                     work.record[o, 0, lane] = 0.0
                     work.record[o, 1, lane] = 0.0
             measure_edges(plan, work, cur)
@@ -626,9 +618,7 @@ def run_ket(
             break
         if why == JUMP:
             at_edge = work.place[3] == 1
-            begin, duration = slot_times(
-                stage, at_edge, b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size
-            )
+            begin, duration = slot_times(stage, at_edge, b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size)
             times, owner, count = advance_lanes(
                 plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
             )
