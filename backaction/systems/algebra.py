@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import comb, factorial, sqrt
-from numbers import Number, Real
+from numbers import Complex, Number, Real
 from typing import Any
 
 import numpy as np
@@ -249,10 +249,7 @@ class Operator:
 
     def dag(self) -> Operator:
         """Adjoint."""
-        return Operator(
-            {tuple((s, s.adjoint(x)) for s, x in m): np.conj(c) if isinstance(c, Number) else c.conjugate()
-             for m, c in self.terms.items()}
-        )  # fmt: skip
+        return Operator({tuple((s, s.adjoint(x)) for s, x in m): c.conjugate() for m, c in self.terms.items()})
 
     def commutator(self, other: Operator) -> Operator:
         """[self, other]."""
@@ -302,7 +299,7 @@ class Operator:
         return self._scaled(other) if isinstance(other, Number) else NotImplemented
 
     def __truediv__(self, other: Any) -> Operator:
-        return self._scaled(1 / other) if isinstance(other, Number) else NotImplemented
+        return self._scaled(1 / complex(other)) if isinstance(other, Complex) else NotImplemented
 
     def __pow__(self, power: int) -> Operator:
         if not isinstance(power, int) or power < 0:
@@ -335,7 +332,7 @@ def _multiply(m1: Monomial, m2: Monomial) -> list[tuple[Monomial, complex]]:
     out: list[tuple[Monomial, complex]] = [((), 1.0)]
     for site in sorted({*left, *right}, key=lambda s: s.name):
         if site not in right or site not in left:
-            factors = [(left.get(site, right.get(site)), 1.0)]
+            factors: list[tuple[Element | None, complex]] = [(left.get(site, right.get(site)), 1.0)]
         else:
             factors = site.multiply(left[site], right[site])
         out = [

@@ -35,7 +35,7 @@ class Density:
 
 
 Level = Ket | Density
-BY_NAME = {"ket": Ket, "density": Density}
+BY_NAME: dict[str, type[Ket] | type[Density]] = {"ket": Ket, "density": Density}
 
 
 def as_level(level: Any) -> Level | None:
