@@ -120,6 +120,7 @@ class Density:
         one = np.eye(len(self.A))
         self.generator = np.kron(self.A, one) + np.kron(one, self.A.conj())  # row stacking
         self.generator = self.generator + sum(np.kron(L, L.conj()) for L in [0 * one, *self.gain])
+        self.halves = {}
 
     def exactly_after(self, t):
         """e^{(𝓛 − clicks)t}ρ and its trace."""
@@ -130,16 +131,22 @@ class Density:
         """P = E e^{Jt} EC, e^{Jt} to second order, C such that the probability of no click is exact."""
         if self.counting_only:
             return self.exactly_after(t)
+        if t not in self.halves:
+            self.halves[t] = self._halves(t)
+        E, EC = self.halves[t]
+        rho = EC @ self.state @ dag(EC)
+        rho = rho + t * self._jump(rho) + 0.5 * t**2 * self._jump(self._jump(rho))
+        rho = E @ rho @ dag(E)
+        return rho, np.trace(rho).real
+
+    def _halves(self, t):
         d = len(self.A)
         E = la.expm(0.5 * t * self.A)
         S = dag(E) @ E
         S = dag(E) @ (S + t * self._dual(S) + 0.5 * t**2 * self._dual(self._dual(S))) @ E
         target = (la.expm(dag(self.generator) * t) @ np.eye(d).reshape(-1)).reshape(d, d)
         C = root(S, -0.5) @ root(root(S) @ target @ root(S)) @ root(S, -0.5)  # C†SC = target
-        rho = E @ C @ self.state @ dag(E @ C)
-        rho = rho + t * self._jump(rho) + 0.5 * t**2 * self._jump(self._jump(rho))
-        rho = E @ rho @ dag(E)
-        return rho, np.trace(rho).real
+        return E, E @ C
 
     def _jump(self, X):
         return sum((L @ X @ dag(L) for L in self.gain), 0 * X)

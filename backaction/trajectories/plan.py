@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -197,6 +197,7 @@ def density_plan(
     return DensityPlan(
         *pack.arrays(),
         np.array(slots, dtype=np.int64),
+        np.min([pack.lowest(o) for pair in slots for o in pair], axis=0),
         generator_index,
         reach,
         _ints(gain),
@@ -236,6 +237,11 @@ class _Pack:
         self.used += A.nnz
         return len(self.ptr) - 1
 
+    def lowest(self, operator: int) -> np.ndarray:
+        """`_lowest` of an operator of the pack."""
+        ptr = self.ptr[operator] - self.ptr[operator][0]
+        return _lowest(sp.csr_array((self.data[operator], self.col[operator], ptr), shape=(self.d, self.d)))
+
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         data = np.concatenate(self.data)
         return (
@@ -246,10 +252,18 @@ class _Pack:
         )
 
 
-def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _lowest(A: sp.csr_array) -> np.ndarray:
+    """Lowest column in row r or any row below it; d where there is none."""
+    d = A.shape[0]
+    first = np.array([A.indices[a:b].min() if b > a else d for a, b in pairwise(A.indptr)], dtype=np.int64)
+    return np.minimum.accumulate(first[::-1])[::-1].copy()
+
+
+def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """K0, K1, K2 of every diffusive channel on the union of their patterns."""
     ptr, col = np.zeros((len(sets), d + 1), dtype=np.int64), []
     values: list[list[np.ndarray]] = [[], [], []]
+    lowest = np.zeros((len(sets), d), dtype=np.int64)
     used = 0
     for i, K in enumerate(sets):
         union = sp.csr_array(
@@ -258,43 +272,49 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
         union.sort_indices()
         rows = np.repeat(np.arange(d), np.diff(union.indptr))
         ptr[i] = union.indptr.astype(np.int64) + used
+        lowest[i] = _lowest(union)
         col.append(union.indices.astype(np.int64))
         for j, k in enumerate(K):
             values[j].append(np.asarray(k[rows, union.indices]).reshape(-1).astype(complex))
         used += union.nnz
     if not sets:
-        return ptr, np.zeros(0, dtype=np.int64), np.zeros((3, 0)), np.zeros((3, 0))
+        return ptr, np.zeros(0, dtype=np.int64), np.zeros((3, 0)), np.zeros((3, 0)), lowest
     table = np.array([np.concatenate(v) for v in values])
-    return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag)
+    return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag), lowest
 
 
-def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """J = Σ L·L† on the upper triangle: which elements each element gathers, with what weights."""
+def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """J = Σ L·L† on the upper triangle: which elements each element gathers, with what weights.
+
+    Elements below the diagonal are read as conjugates of those above it.
+    """
     pairs = np.zeros((d, d), dtype=np.int64)
     upper = np.triu_indices(d)
     pairs[upper] = np.arange(len(upper[0]))
-    rows, sources, weights = [], [], []
+    n = len(upper[0])
+    total: dict[bool, sp.csr_array] = {}
     for L in gain:
         coo = L.tocoo()
         r, c = np.repeat(np.arange(L.nnz), L.nnz), np.tile(np.arange(L.nnz), L.nnz)
         keep = coo.row[r] <= coo.row[c]
         r, c = r[keep], c[keep]
-        rows.append(pairs[coo.row[r], coo.row[c]])
-        sources.append(coo.col[r].astype(np.int64) * d + coo.col[c])
-        weights.append(coo.data[r] * coo.data[c].conj())
-    n = len(upper[0])
-    if not rows:
-        return np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
-    table = sp.csr_array(
-        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(sources))), shape=(n, d * d)
-    )  # channels that read the same element share a term
-    table.sum_duplicates()
-    return (
-        table.indptr.astype(np.int64),
-        table.indices.astype(np.int64),
-        np.ascontiguousarray(table.data.real),
-        np.ascontiguousarray(table.data.imag),
-    )
+        target, weight = pairs[coo.row[r], coo.row[c]], coo.data[r] * coo.data[c].conj()
+        i, j = coo.col[r].astype(np.int64), coo.col[c].astype(np.int64)
+        for conjugated in (False, True):
+            mine = (i > j) == conjugated
+            source = np.where(conjugated, j * d + i, i * d + j)[mine]
+            table = sp.csr_array((weight[mine], (target[mine], source)), shape=(n, d * d))
+            total[conjugated] = total[conjugated] + table if conjugated in total else table
+    if not total:
+        return np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 4))
+    direct, mirrored = total[False].tocoo(), total[True].tocoo()
+    row = np.concatenate([direct.row, mirrored.row])
+    order = np.argsort(row, kind="stable")
+    source = np.concatenate([direct.col, mirrored.col])[order].astype(np.int64)
+    w = np.concatenate([direct.data, mirrored.data])[order]
+    sign = np.concatenate([np.ones(direct.nnz), -np.ones(mirrored.nnz)])[order]
+    ptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))]).astype(np.int64)
+    return ptr, source, np.ascontiguousarray(np.stack([w.real, w.imag, -sign * w.imag, sign * w.real], axis=1))
 
 
 def _edges(lowered: LoweredSystem) -> tuple[np.ndarray, np.ndarray]:

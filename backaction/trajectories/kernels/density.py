@@ -45,13 +45,13 @@ class DensityPlan(NamedTuple):
     re: np.ndarray
     im: np.ndarray
     slots: np.ndarray  # (2, 2) operators (first, last) of P(dt), P(dt/2)
+    slot_lowest: np.ndarray  # (d,) lowest column in rows r and below of the slots' operators
     generator: int  # A = −iH − Γ/2 of all but the diffusive part; ρ̇ = Aρ + ρA† + Jρ
     reach: float
     gain: np.ndarray  # (n_gain,) operators L of J = Σ L·L†
     gain_ptr: np.ndarray  # (d (d + 1) / 2 + 1,) terms of J, upper triangle row by row
-    gain_source: np.ndarray  # element r' d + c' that a term reads
-    gain_re: np.ndarray  # its weight
-    gain_im: np.ndarray
+    gain_source: np.ndarray  # element r' d + c' of the upper triangle that a term reads
+    gain_weights: np.ndarray  # (n_terms, 4) weights of its real and imaginary part in the real and imaginary part
     kinds: np.ndarray  # (n_diffusive,)
     outputs: np.ndarray
     moments: np.ndarray  # (n_diffusive, 3) operators K0†K1 + 2dt K1†K2, K1†K1, K0†K2
@@ -59,6 +59,7 @@ class DensityPlan(NamedTuple):
     pattern_col: np.ndarray
     pattern_re: np.ndarray  # (3, nnz)
     pattern_im: np.ndarray
+    pattern_lowest: np.ndarray  # (n_diffusive, d) lowest column in rows r and below
     click_ptr: np.ndarray  # (n_counters + 1,) Kraus operators of each counter's click
     click_ops: np.ndarray
     observables: np.ndarray
@@ -129,14 +130,14 @@ def density_work(plan: DensityPlan) -> DensityWork:
 
 
 @inlined
-def left(ptr, col, re, im, xr, xi, yr, yi):
-    """Y = A X, a row of columns × lanes at a time."""
+def left(ptr, col, re, im, xr, xi, yr, yi, lowest):
+    """Y = A X, a run of columns × lanes at a time, from the lowest column that `right` reads in each row."""
     d = ptr.size - 1
     length = d * LANES
     full = length // 16 * 16
     for r in range(d):
         row = r * length
-        for j in range(0, full, 16):
+        for j in range(lowest[r] * LANES // 16 * 16, full, 16):
             ar = splat16(0.0)
             ai = splat16(0.0)
             for k in range(ptr[r], ptr[r + 1]):
@@ -165,14 +166,14 @@ def left(ptr, col, re, im, xr, xi, yr, yi):
 
 
 @inlined
-def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi):
+def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi, lowest):
     """Y = A X where every lane has its own A: values (nnz, 16), the four lanes repeated."""
     d = ptr.size - 1
     length = d * LANES
     full = length // 16 * 16
     for r in range(d):
         row = r * length
-        for j in range(0, full, 16):
+        for j in range(lowest[r] * LANES // 16 * 16, full, 16):
             ar = splat16(0.0)
             ai = splat16(0.0)
             for k in range(ptr[r], ptr[r + 1]):
@@ -324,8 +325,8 @@ def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
 
 
 @inlined
-def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi):
-    """Y = base + weight Σ_j L_j X L_j† for Hermitian X; Y may be base itself."""
+def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi, mirrored):
+    """Y = base + weight Σ_j L_j X L_j† for Hermitian X, read from its upper triangle; Y may be base itself."""
     d = plan.ptr.shape[1] - 1
     w4 = splat4(weight)
     pair = 0
@@ -337,12 +338,18 @@ def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi):
                 i = plan.gain_source[k] * LANES
                 gr = load4(xr, i)
                 gi = load4(xi, i)
-                ar = fma(splat4(plan.gain_re[k]), gr, ar)
-                ai = fma(splat4(plan.gain_re[k]), gi, ai)
-                ar = fma(splat4(-plan.gain_im[k]), gi, ar)
-                ai = fma(splat4(plan.gain_im[k]), gr, ai)
+                ar = fma(splat4(plan.gain_weights[k, 0]), gr, ar)
+                ai = fma(splat4(plan.gain_weights[k, 1]), gr, ai)
+                ar = fma(splat4(plan.gain_weights[k, 2]), gi, ar)
+                ai = fma(splat4(plan.gain_weights[k, 3]), gi, ai)
             i = (r * d + c) * LANES
-            put(yr, yi, d, r, c, fma(w4, ar, load4(base_r, i)), fma(w4, ai, load4(base_i, i)))
+            ar = fma(w4, ar, load4(base_r, i))
+            ai = fma(w4, ai, load4(base_i, i))
+            if mirrored:
+                put(yr, yi, d, r, c, ar, ai)
+            else:
+                store(yr, i, ar)
+                store(yi, i, ai)
             pair += 1
 
 
@@ -601,12 +608,12 @@ def slot(plan, work, which, duration):
     d = plan.ptr.shape[1] - 1
     first = plan.ptr[plan.slots[which, 0]]
     last = plan.ptr[plan.slots[which, 1]]
-    left(first, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2)
+    left(first, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2, plan.slot_lowest)
     right(first, plan.col, plan.re, plan.im, work.re2, work.im2, work.re, work.im)
     if plan.gain.size > 0:  # e^J = 1 + J(1 + J/2)
-        add_gain(plan, 0.5 * duration, work.re, work.im, work.re, work.im, work.re2, work.im2)
-        add_gain(plan, duration, work.re2, work.im2, work.re, work.im, work.re, work.im)
-    left(last, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2)
+        add_gain(plan, 0.5 * duration, work.re, work.im, work.re, work.im, work.re2, work.im2, False)
+        add_gain(plan, duration, work.re2, work.im2, work.re, work.im, work.re, work.im, True)
+    left(last, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2, plan.slot_lowest)
     right(last, plan.col, plan.re, plan.im, work.re2, work.im2, work.re, work.im)
     traces(work, d, work.trial)
 
@@ -674,7 +681,10 @@ def diffuse(plan, work, noise, step, channel, record):
     store(work.z, 4 * LANES, mul(u_im, scale))
     ptr = plan.pattern_ptr[channel]
     fill_kraus(plan, work, ptr)
-    left_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re, work.im, work.re2, work.im2)
+    left_lanes(
+        ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re, work.im, work.re2, work.im2,
+        plan.pattern_lowest[channel],
+    )  # fmt: skip
     right_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re2, work.im2, work.re, work.im)
     traces(work, d, work.trace)
 
