@@ -6,6 +6,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -145,8 +146,15 @@ def run(job: Job, n_jobs: int, progress: bool) -> tuple[list[Batch], bool]:
 
 def _parallel(job: Job, batches: range, n_jobs: int) -> Iterator[Batch]:
     if n_jobs == 1:
-        for first in batches:
-            yield run_batch(job, first)
+        # Beside the main thread, too: Ctrl-C inside a kernel call would surface as numba's SystemError.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            for first in batches:
+                task = thread.submit(run_batch, job, first)
+                try:
+                    yield task.result()
+                except KeyboardInterrupt:
+                    _LIVE[job.key].stop.set()
+                    raise
         return
     # Kernels release the GIL, so threads share plans and compiled code; any backend of
     # joblib.parallel_config may take their place.  max_nbytes: memory-mapped plans are read-only,

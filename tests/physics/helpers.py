@@ -33,7 +33,7 @@ def z_scores(samples, expected=0.0):
     mean = difference.mean(axis=0)
     error = difference.std(axis=0, ddof=1) / np.sqrt(len(difference))
     fixed = error < 1e-13  # what never varies must be exact
-    return np.where(fixed, np.where(abs(mean) < 1e-9, 0.0, np.inf), mean / np.where(fixed, 1.0, error))
+    return np.where(fixed, np.where(abs(mean) < 1e-8, 0.0, np.inf), mean / np.where(fixed, 1.0, error))
 
 
 def worst(samples, expected=0.0):
