@@ -196,7 +196,8 @@ def trajectory(model, state, dt, n_sub, n_bins, rng, observables=(), t0=0.0):
         after, survival = state.after(duration)
         done = 0.0
         while not alive * survival >= threshold:
-            h = brentq(lambda h: alive * state.exactly_after(h)[1] - threshold, 0, duration - done, xtol=1e-15)
+            level = threshold / alive
+            h = brentq(lambda h, level=level: state.exactly_after(h)[1] - level, 0, duration - done, xtol=1e-15)
             state.set(state.exactly_after(h)[0])
             done += h
             counter = state.click(rng)

@@ -105,9 +105,7 @@ def test_every_public_name_is_there():
         backaction.nothing  # noqa: B018
 
 
-MODULES = sorted(
-    m.name for m in pkgutil.walk_packages(backaction.__path__, "backaction.") if ".kernels" not in m.name
-)
+MODULES = sorted(m.name for m in pkgutil.walk_packages(backaction.__path__, "backaction.") if ".kernels" not in m.name)
 
 
 @pytest.mark.parametrize("name", ["backaction", *MODULES])

@@ -40,27 +40,29 @@ def _pointer(context: Any, builder: Any, signature: Any, args: Any, vector: Vect
     return builder.bitcast(builder.gep(array.data, [args[1]]), kind)
 
 
+def _load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return builder.load(_pointer(context, builder, signature, args, signature.return_type), align=8)
+
+
+def _splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    width = signature.return_type.width
+    undefined = ir.Constant(ir.VectorType(ir.DoubleType(), width), ir.Undefined)
+    one = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+    return builder.shuffle_vector(one, undefined, mask)
+
+
 def _memory(width: int) -> tuple:
     """(load, splat) for one width."""
     vector = Vector(width)
-    ir_vector = ir.VectorType(ir.DoubleType(), width)
 
     @intrinsic
     def load(typing_context, array, index):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            return builder.load(_pointer(context, builder, signature, args, vector), align=8)
-
-        return vector(array, types.uintp), codegen
+        return vector(array, types.uintp), _load
 
     @intrinsic
     def splat(typing_context, value):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            undefined = ir.Constant(ir_vector, ir.Undefined)
-            one = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-            return builder.shuffle_vector(one, undefined, mask)
-
-        return vector(types.float64), codegen
+        return vector(types.float64), _splat
 
     return load, splat
 
@@ -113,6 +115,12 @@ if numba.config.DISABLE_JIT:
     def splat4(value: float) -> Any:
         return np.full(4, value)
 
+    def load_as(array: np.ndarray, index: int, like: np.ndarray) -> Any:
+        return array.reshape(-1)[index : index + like.size].copy()
+
+    def splat_as(value: float, like: np.ndarray) -> Any:
+        return np.full(like.size, value)
+
     def store(array: np.ndarray, index: int, value: np.ndarray) -> None:
         array.reshape(-1)[index : index + value.size] = value
 
@@ -124,6 +132,16 @@ if numba.config.DISABLE_JIT:
 else:
     load16, splat16 = _memory(16)
     load4, splat4 = _memory(4)
+
+    @intrinsic
+    def load_as(typing_context, array, index, like):  # type: ignore[no-untyped-def]
+        """array[index : index + width] with the width of `like`."""
+        return like(array, types.uintp, like), _load
+
+    @intrinsic
+    def splat_as(typing_context, value, like):  # type: ignore[no-untyped-def]
+        """`value` in every lane, with the width of `like`."""
+        return like(types.float64, like), _splat
 
     @intrinsic
     def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]

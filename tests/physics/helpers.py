@@ -115,9 +115,7 @@ class Regression:
     def modes(self, reading, other=None):
         """(amplitudes, λ) of E[I₁*(t + τ) I₂(t)] = Σ amplitude e^{λτ}, τ > 0."""
         values, vectors = la.eig(self.L)
-        amplitudes = (self.trace @ reading[1] @ vectors) * la.solve(
-            vectors, (other or reading)[0] @ self.rho
-        )
+        amplitudes = (self.trace @ reading[1] @ vectors) * la.solve(vectors, (other or reading)[0] @ self.rho)
         return amplitudes, values
 
     def spectrum(self, reading, frequencies, duration=None, width=0.0):
@@ -131,9 +129,7 @@ class Regression:
                 decays = abs(values) > 1e-9
                 signal = 2 * (amplitudes[decays] / z[:, decays]).real.sum(axis=1)
             else:
-                signal = 2 * (amplitudes / z * (1 - (1 - np.exp(-z * duration)) / (z * duration))).real.sum(
-                    axis=1
-                )
+                signal = 2 * (amplitudes / z * (1 - (1 - np.exp(-z * duration)) / (z * duration))).real.sum(axis=1)
             total += signal * np.sinc(omega * width / (2 * np.pi)) ** 2
         return 1 + total
 

@@ -98,4 +98,3 @@ def test_innovations_are_white(case):
     assert max(broken.values()) > CONTROL
     if kind == "heterodyne":
         assert worst((right**2).mean(axis=1)) < LIMIT  # E δZ² = 0
-

@@ -7,7 +7,7 @@ import pytest
 
 from backaction import Heterodyne, Homodyne, QuantumJumps
 from backaction.systems import driven_qubit, two_spins, two_vdp
-from physics.helpers import CONTROL, LIMIT, Regression, ks_sigma, run, waits, worst, z_scores
+from physics.helpers import CONTROL, LIMIT, Regression, ks_sigma, run, waits, worst
 
 WINDOW = 2.0
 
@@ -62,9 +62,7 @@ def predicted(system, readings=READINGS, without=(), window=WINDOW):
 def windows(system, level, ntraj, n_windows, seed, readings=READINGS, **options):
     """z of consecutive windows: (trajectory, window, detector)."""
     times = WINDOW * np.arange(n_windows + 1)
-    data = run(
-        system, unraveling(readings), times, ntraj, seed=seed, level=level, initial="steady", **options
-    )
+    data = run(system, unraveling(readings), times, ntraj, seed=seed, level=level, initial="steady", **options)
     assert data.attrs["level"] == ("density" if level == "density" else "ket")
     return np.stack(
         [
@@ -94,9 +92,8 @@ def test_second_moments_of_the_records_of_spins():
         level: moments(windows(SPINS, level, 256, 500 if level == "auto" else 250, seed=0))
         for level in ("auto", "density")
     }
-    squared = {k: (e**2, *v[1:]) for k, v in READINGS.items() for e in [v[0 + 1]] for v in [(v[0], *v[1:])]}
     squared = {k: (v[0], v[1] ** 2, *v[2:]) for k, v in READINGS.items()}  # √η → η in the currents
-    turned = {k: (v[0], v[1], v[2] + 0.5, v[3]) for k, v in READINGS.items()}
+    turned = {**READINGS, "coupling": ("homodyne", 0.6, 1.4, 0.0)}
     broken = {
         "efficiency": predicted(SPINS, squared),
         "phase": predicted(SPINS, turned),
@@ -109,11 +106,9 @@ def test_second_moments_of_the_records_of_spins():
         print(f"two spins, {level}: z {good:.2f}; broken {bad}")
         assert good < LIMIT
         assert min(bad.values()) > CONTROL
-    for i in range(2):
-        a, b = found["auto"][i], found["density"][i]
-        half = a[:, :, :]
-        error = np.sqrt((abs(a - a.mean(0)) ** 2).mean(0) / len(a) + (abs(b - b.mean(0)) ** 2).mean(0) / len(b))
-        assert (abs(half.mean(0) - b.mean(0)) < LIMIT * error + 1e-15).all()
+    for ket, density in zip(found["auto"], found["density"], strict=True):
+        error = np.sqrt(ket.var(axis=0) / len(ket) + density.var(axis=0) / len(density))
+        assert (abs(ket.mean(axis=0) - density.mean(axis=0)) < LIMIT * error + 1e-12).all()
 
 
 def test_second_moments_of_the_records_of_oscillators():
@@ -167,7 +162,7 @@ def test_waiting_times_with_efficiency_and_dark_counts(level):
     """w(t) of a counter that misses half the photons, from e^{(𝓛−𝒥)t}, against both levels."""
     system = driven_qubit(2.0, 1.0, 0.5)
     efficiency, dark_rate = 0.5, 0.1
-    duration, count = (2000.0, 350) if level == "auto" else (500.0, 60)
+    duration, count = (2000.0, 350) if level == "auto" else (1000.0, 150)
     detector = QuantumJumps("loss", efficiency=efficiency, dark_rate=dark_rate)
     data = run(system, detector, [0.0, duration], 64, seed=0, level=level)
     intervals = waits(data, "loss", count)
@@ -193,7 +188,7 @@ def test_second_moments_to_one_percent():
     """E|z_a|², E z_a z_b* of kets with hidden detectors, of density matrices, and of regression: within 1 %."""
     expected, _ = predicted(SPINS)
     found = {}
-    for level, repeats in (("auto", 12), ("density", 12)):
+    for level, repeats in (("auto", 16), ("density", 16)):
         total = 0.0
         for seed in range(repeats):
             total = total + moments(windows(SPINS, level, 1024, 1000, seed=seed, n_jobs=-1))[0].mean(axis=0)
@@ -201,5 +196,5 @@ def test_second_moments_to_one_percent():
         difference = abs(found[level] - expected) / abs(expected)
         print(f"{level}: E|z|² {np.diag(difference)}, E z_a z_b* {difference[0, 1]:.5f}")
     for first, second in ((found["auto"], expected), (found["density"], expected), (found["auto"], found["density"])):
-        for i, j in ((0, 0), (1, 1), (2, 2), (3, 3), (0, 1), (0, 2), (1, 2)):
+        for i, j in ((0, 0), (1, 1), (2, 2), (3, 3), (0, 1)):
             assert abs(first[i, j] - second[i, j]) < 0.01 * abs(expected[i, j])

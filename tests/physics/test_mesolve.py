@@ -32,9 +32,7 @@ def three_levels():
         "coherence": qutip.basis(3, 0) @ qutip.basis(3, 2).dag(),
         "lowering": channels["a"],
     }
-    return System(
-        qutip.Qobj(0.5 * (H + H.conj().T)), channels, observables, initial=qutip.Qobj(rho / np.trace(rho))
-    )
+    return System(qutip.Qobj(0.5 * (H + H.conj().T)), channels, observables, initial=qutip.Qobj(rho / np.trace(rho)))
 
 
 SYSTEMS = {
@@ -148,9 +146,9 @@ def test_states_follow_the_master_equation(name):
     )
     data = run(exact, None, TIMES, 1, seed=0, level="density", observables=list(units))
     for level in ("ket", "density"):
-        found = run(
-            system, unraveling, TIMES, 1024, seed=1, level=level, initial=INITIAL[name], states=True
-        )["state"].values
+        found = run(system, unraveling, TIMES, 1024, seed=1, level=level, initial=INITIAL[name], states=True)[
+            "state"
+        ].values
         rho = found if level == "density" else found[..., :, None] * found[..., None, :].conj()
         worst = 0.0
         for key in units:

@@ -55,9 +55,7 @@ def test_commutator_is_antisymmetric_a_derivation_and_obeys_jacobi(seed):
     x, y, z = (random_operator(np.random.default_rng([seed, k]), terms=3) for k in range(3))
     assert x.commutator(y) == -y.commutator(x)
     assert x.commutator(y * z) == x.commutator(y) * z + y * x.commutator(z)
-    jacobi = (
-        x.commutator(y.commutator(z)) + y.commutator(z.commutator(x)) + z.commutator(x.commutator(y))
-    )
+    jacobi = x.commutator(y.commutator(z)) + y.commutator(z.commutator(x)) + z.commutator(x.commutator(y))
     assert jacobi == Operator({})
 
 
@@ -191,7 +189,7 @@ def test_sites_of_an_operator_are_sorted_by_name():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    "make, words",
     [
         (lambda: Boson("a b"), ("name", "a b")),
         (lambda: Boson("2a"), ("name", "2a")),

@@ -71,7 +71,7 @@ def test_several_totals_apply_together():
     basis = Basis(levels={"a": 5, "b": 5}, totals=[(("a", "b"), 4), (("b",), 2)]).resolve([A, B])
     assert basis.occupations.sum(axis=1).max() == 4
     assert basis.occupations[:, 1].max() == 2
-    assert set(basis.edges) == {"a", "b", "a+b"} or set(basis.edges) == {"a", "b", "a+b", "b"}
+    assert set(basis.edges) >= {"a", "b", "a+b"}
 
 
 def test_edges_are_the_states_at_each_cut_off():
@@ -93,9 +93,7 @@ def test_product_states_follow_the_order_of_the_sites():
     basis = Basis().resolve([A, B])
     np.testing.assert_allclose(basis.product_state({"b": b, "a": a}), np.kron(a, b))
     rho = np.outer(b, b)
-    np.testing.assert_allclose(
-        basis.product_state({"a": a, "b": rho}), np.kron(np.outer(a, a.conj()), rho)
-    )
+    np.testing.assert_allclose(basis.product_state({"a": a, "b": rho}), np.kron(np.outer(a, a.conj()), rho))
     cut = Basis(totals=[(("a", "b"), 2)]).resolve([A, B])
     np.testing.assert_allclose(cut.product_state({"a": a, "b": b}), np.kron(a, b)[cut.kept])
     np.testing.assert_allclose(
@@ -112,7 +110,7 @@ def test_bases_are_values():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    "make, words",
     [
         (lambda: Basis(levels={"a": 1}), ("levels['a']", "1")),
         (lambda: Basis(levels={"a": 3.5}), ("levels['a']", "3.5")),

@@ -145,9 +145,7 @@ def test_squares_of_quadratures_are_normally_ordered_before_the_cut():
     lowered = parametric_oscillator(0.4, 2, levels=N).lower()
     big = destroy(N + 3)
     for key, x in (("x2", big + big.dag()), ("p2", -1j * (big - big.dag()))):
-        np.testing.assert_allclose(
-            lowered.observables[key].toarray(), (x * x).full()[:N, :N], atol=1e-12, err_msg=key
-        )
+        np.testing.assert_allclose(lowered.observables[key].toarray(), (x * x).full()[:N, :N], atol=1e-12, err_msg=key)
 
 
 def test_qnd_qubit_starts_in_plus():
@@ -176,7 +174,7 @@ def test_cascade_does_not_act_back():
 
 
 @pytest.mark.parametrize(
-    ("make", "name"),
+    "make, name",
     [
         (lambda: vdp(-1, 1), "kappa1"),
         (lambda: vdp(1, np.nan), "kappa2"),

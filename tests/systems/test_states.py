@@ -97,9 +97,7 @@ def test_a_mixed_factor_makes_a_density_matrix():
 def test_system_default_initial_is_used_and_can_be_replaced():
     lowered = two_modes(initial={"a": ba.fock(3)}).lower()
     np.testing.assert_array_equal(lowered.state(), np.kron(np.eye(8)[3], np.eye(7)[0]))
-    np.testing.assert_array_equal(
-        lowered.state({"b": ba.fock(1)}), np.kron(np.eye(8)[0], np.eye(7)[1])
-    )
+    np.testing.assert_array_equal(lowered.state({"b": ba.fock(1)}), np.kron(np.eye(8)[0], np.eye(7)[1]))
 
 
 def test_states_from_arrays_and_qutip():
@@ -122,7 +120,7 @@ D = 56
 
 
 @pytest.mark.parametrize(
-    ("initial", "words"),
+    "initial, words",
     [
         ({"c": ba.vacuum()}, ("'c'", "'a'")),
         ({"a": 1.0}, ("initial['a']", "1.0")),
@@ -152,12 +150,12 @@ def test_bad_states_are_refused_by_name(initial, words):
 
 def test_a_total_that_cuts_the_state_off_is_refused():
     lowered = two_modes().lower(Basis(totals=[(("a", "b"), 3)]))
-    with pytest.raises(ValueError, match="`initial` loses .* outside the basis"):
+    with pytest.raises(ValueError, match=r"`initial` loses .* outside the basis"):
         lowered.state({"a": ba.fock(2), "b": ba.fock(2)})
 
 
 @pytest.mark.parametrize(
-    ("make", "name"),
+    "make, name",
     [
         (lambda: ba.fock(-1), "n"),
         (lambda: ba.fock(1.5), "n"),

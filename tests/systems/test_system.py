@@ -125,9 +125,7 @@ def test_lowered_channels_are_those_of_the_untruncated_operators():
     system = LIBRARY["three_modes"]
     small = system.lower(Basis(totals=[(("m1", "m2"), 3)]))
     big = system.lower(Basis(levels={"m1": 9, "m2": 9}))
-    rows = [
-        int(np.flatnonzero((big.basis.occupations == o).all(axis=1))[0]) for o in small.basis.occupations
-    ]
+    rows = [int(np.flatnonzero((big.basis.occupations == o).all(axis=1))[0]) for o in small.basis.occupations]
     for name in ("loss", "pump", "pair", "flip"):
         expected = big.channels[name].toarray()[np.ix_(rows, rows)]
         np.testing.assert_allclose(small.channels[name].toarray(), expected, atol=1e-13)
@@ -264,7 +262,7 @@ qubit = driven_qubit(1.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    "make, words",
     [
         (lambda: System(a.a, {"loss": a.a}), ("`H`", "Hermitian", "Hermitian conjugate")),
         (lambda: System(1j * a.n, {"loss": a.a}), ("`H`", "Hermitian", "2")),

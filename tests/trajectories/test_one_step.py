@@ -113,9 +113,7 @@ def test_the_quadrature_is_converged():
     assert abs(few - many).max() < 1e-10  # the least bias measured above is 1e3 times larger
 
 
-@pytest.mark.parametrize(
-    "broken", ["no second-order Kraus operator", "no K1†K2 in the mean", "dropped channel"]
-)
+@pytest.mark.parametrize("broken", ["no second-order Kraus operator", "no K1†K2 in the mean", "dropped channel"])
 def test_a_broken_step_does_not_have_local_order_three(broken, monkeypatch):
     system, unraveling = SPIN, Heterodyne("loss")
     if broken == "no second-order Kraus operator":

@@ -118,8 +118,7 @@ def test_the_lane_does_not_matter(level):
     others = np.roll(kets, 3, axis=0)
     others[5] = kets[5]
     one, two = (
-        ba.simulate(SPINS, MIXED, TIMES, 8, initial=k, seed=1, level=level, progress=False)
-        for k in (kets, others)
+        ba.simulate(SPINS, MIXED, TIMES, 8, initial=k, seed=1, level=level, progress=False) for k in (kets, others)
     )
     np.testing.assert_array_equal(one["current_loss_a"][5], two["current_loss_a"][5])
     assert not np.any(one["current_loss_a"][4].values == two["current_loss_a"][4].values)
@@ -159,7 +158,7 @@ def raise_interrupt():
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("case", "lanes"), [("ket", 16), ("density", 4)])
+@pytest.mark.parametrize("case, lanes", [("ket", 16), ("density", 4)])
 def test_ctrl_c_keeps_what_is_finished(case, lanes, monkeypatch):
     whole = simulate(case, ntraj=100)
     monkeypatch.setattr(ensemble, "run_batch", interrupting(3, raise_interrupt))
@@ -201,7 +200,8 @@ def test_ctrl_c_among_threads_keeps_what_is_finished(monkeypatch):
 
 
 def test_a_run_after_an_interrupted_one_is_whole(monkeypatch):
-    with monkeypatch.context() as patch, pytest.warns(RuntimeWarning, match="Interrupted"):
+    with monkeypatch.context() as patch:
         patch.setattr(ensemble, "run_batch", interrupting(1, raise_interrupt))
-        simulate("ket", ntraj=40)
+        with pytest.warns(RuntimeWarning, match="Interrupted"):
+            simulate("ket", ntraj=40)
     assert simulate("ket", ntraj=40).sizes["trajectory"] == 40

@@ -37,12 +37,8 @@ def propagated(system, rho, times):
 
 
 def test_dims_coordinates_and_names():
-    unraveling = (
-        ba.Heterodyne("loss_a") + ba.Homodyne("loss_b") + ba.QuantumJumps("coupling", ("pump_a", "pump_b"))
-    )
-    data = simulate(
-        SPINS, unraveling, TIMES, ntraj=3, observables=("sz_a", "coherence"), states=True, level="density"
-    )
+    unraveling = ba.Heterodyne("loss_a") + ba.Homodyne("loss_b") + ba.QuantumJumps("coupling", ("pump_a", "pump_b"))
+    data = simulate(SPINS, unraveling, TIMES, ntraj=3, observables=("sz_a", "coherence"), states=True, level="density")
     assert isinstance(data, xr.Dataset)
     expected = {
         "current_loss_a": ("trajectory", "bin"),
@@ -85,8 +81,7 @@ def test_types_follow_the_detector_and_the_operator():
 def test_conventions_are_written_down():
     data = simulate(
         SPINS,
-        ba.Homodyne("loss_a", phase=0.3, efficiency=0.7)
-        + ba.QuantumJumps("loss_b", efficiency=0.6, dark_rate=0.2),
+        ba.Homodyne("loss_a", phase=0.3, efficiency=0.7) + ba.QuantumJumps("loss_b", efficiency=0.6, dark_rate=0.2),
         TIMES,
         observables=["sz_a"],
     )
@@ -173,7 +168,7 @@ PLUS = np.array([1, 1]) / np.sqrt(2)
 
 
 @pytest.mark.parametrize(
-    ("unraveling", "options", "level", "complete", "prefix"),
+    "unraveling, options, level, complete, prefix",
     [
         (ba.Homodyne("loss"), {"observables": ["sx"]}, KET, 1, "expect"),
         (ba.Homodyne("loss"), {}, KET, 1, None),
@@ -296,7 +291,7 @@ def test_one_density_matrix_per_trajectory():
 
 @pytest.mark.parametrize("ntraj", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("unraveling", "level"),
+    "unraveling, level",
     [(ba.Homodyne("loss"), KET), (ba.Homodyne("loss", efficiency=0.5), DENSITY), (ba.QuantumJumps("loss"), KET)],
 )
 def test_a_dataset_is_continued_from_its_last_state(unraveling, level, ntraj):
@@ -356,15 +351,13 @@ def test_save_every_keeps_every_nth_edge():
     options = {"ntraj": 3, "observables": ["sx", "sz"], "states": True}
     every = simulate(QUBIT, ba.Homodyne("loss"), np.linspace(0, 2, 11), **options)
     for n, level in ((1, KET), (3, KET), (10, KET), (3, DENSITY), (12, KET)):
-        kept = simulate(
-            QUBIT, ba.Homodyne("loss"), np.linspace(0, 2, 11), save_every=n, level=level, **options
-        )
+        kept = simulate(QUBIT, ba.Homodyne("loss"), np.linspace(0, 2, 11), save_every=n, level=level, **options)
         np.testing.assert_array_equal(kept["time"], every["time"][::n])
         assert kept.sizes["bin"] == 10
-        if level == KET:
-            np.testing.assert_array_equal(kept["current_loss"], every["current_loss"])
-            np.testing.assert_array_equal(kept["expect_sx"], every["expect_sx"][:, ::n])
-            np.testing.assert_array_equal(kept["state"], every["state"][:, ::n])
+        if level == KET:  # to rounding: at an edge that nobody looks at, two half slots are one
+            np.testing.assert_allclose(kept["current_loss"], every["current_loss"], atol=1e-11)
+            np.testing.assert_allclose(kept["expect_sx"], every["expect_sx"][:, ::n], atol=1e-11)
+            np.testing.assert_allclose(kept["state"], every["state"][:, ::n], atol=1e-11)
         else:
             assert kept["state"].shape == (3, 4, 2, 2)
 
@@ -458,18 +451,24 @@ def test_observables_are_those_of_the_states(level):
     np.testing.assert_allclose(norms, 1, atol=1e-13)
 
 
-def test_asking_for_observables_does_not_change_the_record():
-    plain = simulate(SPINS, ALL, TIMES, ntraj=3)
-    rich = simulate(SPINS, ALL, TIMES, ntraj=3, observables=["sz_a"], states=True)
+@pytest.mark.parametrize("level", [KET, DENSITY])
+def test_asking_for_observables_does_not_change_the_record(level):
+    """To the tolerance of click times beside diffusive detectors: the slots are cut at the edges looked at."""
+    options = {"ntraj": 32, "level": level}
+    plain = simulate(SPINS, ALL, TIMES, **options)
+    rich = simulate(SPINS, ALL, TIMES, observables=["sz_a"], states=True, **options)
     for name in plain.data_vars:
-        np.testing.assert_array_equal(plain[name], rich[name])
+        if "count" in name:
+            np.testing.assert_array_equal(plain[name], rich[name])
+        else:
+            np.testing.assert_allclose(plain[name], rich[name], atol=2e-3 if level == DENSITY else 1e-4)
 
 
 # --- clicks
 
 
 @pytest.mark.parametrize(
-    ("unraveling", "options"),
+    "unraveling, options",
     [
         (ALL, {}),
         (ALL, {"level": "density"}),
@@ -506,6 +505,20 @@ def test_no_clicks_is_an_empty_list():
 def test_many_clicks_in_one_bin_outgrow_no_buffer():
     data = simulate(QUBIT, ba.QuantumJumps("loss", dark_rate=2000.0), [0, 1], ntraj=2)
     assert np.all(abs(data["click_count_loss"] - 2000) < 6 * np.sqrt(2000))
+
+
+@pytest.mark.parametrize("level", [KET, DENSITY])
+@pytest.mark.parametrize("observables", [(), ("sz_a",)])
+def test_clicks_come_until_the_last_edge(level, observables):
+    """The last half slot of a run clicks, too, whether or not anybody looks at the state behind it."""
+    unraveling = ba.Homodyne("loss_a") + ba.QuantumJumps("loss_b", dark_rate=20.0)
+    options = {"ntraj": 400, "step": 0.1, "level": level, "observables": observables}
+    for times in ([0, 0.1], [0, 0.1, 0.3, 0.4]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a coarse step makes it visible
+            data = simulate(SPINS, unraveling, times, **options)
+        rates = data["counts_loss_b"].mean("trajectory") / data["bin_width"]
+        np.testing.assert_allclose(rates, 20.2, atol=5 * np.sqrt(20 / 0.1 / 400))
 
 
 # --- hidden detectors

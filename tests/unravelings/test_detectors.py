@@ -103,7 +103,7 @@ def test_bad_phases_are_refused(phase):
 
 
 def test_time_dependent_local_oscillators_are_refused_for_now():
-    with pytest.raises(ValueError, match="`phase` .* time-dependent local oscillators are not supported yet"):
+    with pytest.raises(ValueError, match=r"`phase` .* time-dependent local oscillators are not supported yet"):
         Homodyne("a", phase=lambda t: t)
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, div, fma, load4, load16, mul, neg, splat4, splat16, sqrt, store
-from .ket import GAIN_LIMIT, sample_heterodyne, sample_homodyne
+from ..simd import div, fma, load4, mul, splat4, store
+from .increments import increments
 from .lane import (
     BEFORE,
     BEHIND,
@@ -33,8 +33,7 @@ from .lane import (
     push_click,
     slot_times,
 )
-
-LANES = 4
+from .products import LANES, add_gain, left, left_lanes, right, right_lanes
 
 
 class DensityPlan(NamedTuple):
@@ -127,230 +126,6 @@ def density_work(plan: DensityPlan) -> DensityWork:
         place=np.array([NOISE_STEPS, 0, 1, 0]),
         jumping=np.zeros(LANES),
     )
-
-
-@inlined
-def left(ptr, col, re, im, xr, xi, yr, yi, lowest):
-    """Y = A X, a run of columns × lanes at a time, from the lowest column that `right` reads in each row."""
-    d = ptr.size - 1
-    length = d * LANES
-    full = length // 16 * 16
-    for r in range(d):
-        row = r * length
-        for j in range(lowest[r] * LANES // 16 * 16, full, 16):
-            ar = splat16(0.0)
-            ai = splat16(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                vr = load16(xr, c)
-                vi = load16(xi, c)
-                ar = fma(splat16(re[k]), vr, ar)
-                ai = fma(splat16(re[k]), vi, ai)
-                ar = fma(splat16(-im[k]), vi, ar)
-                ai = fma(splat16(im[k]), vr, ai)
-            store(yr, row + j, ar)
-            store(yi, row + j, ai)
-        for j in range(full, length, LANES):
-            br = splat4(0.0)
-            bi = splat4(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                wr = load4(xr, c)
-                wi = load4(xi, c)
-                br = fma(splat4(re[k]), wr, br)
-                bi = fma(splat4(re[k]), wi, bi)
-                br = fma(splat4(-im[k]), wi, br)
-                bi = fma(splat4(im[k]), wr, bi)
-            store(yr, row + j, br)
-            store(yi, row + j, bi)
-
-
-@inlined
-def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi, lowest):
-    """Y = A X where every lane has its own A: values (nnz, 16), the four lanes repeated."""
-    d = ptr.size - 1
-    length = d * LANES
-    full = length // 16 * 16
-    for r in range(d):
-        row = r * length
-        for j in range(lowest[r] * LANES // 16 * 16, full, 16):
-            ar = splat16(0.0)
-            ai = splat16(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                vr = load16(xr, c)
-                vi = load16(xi, c)
-                a = load16(cr, 16 * k)
-                b = load16(ci, 16 * k)
-                ar = fma(a, vr, ar)
-                ai = fma(a, vi, ai)
-                ar = fma(neg(b), vi, ar)
-                ai = fma(b, vr, ai)
-            store(yr, row + j, ar)
-            store(yi, row + j, ai)
-        for j in range(full, length, LANES):
-            br = splat4(0.0)
-            bi = splat4(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                wr = load4(xr, c)
-                wi = load4(xi, c)
-                e = load4(cr, 16 * k)
-                f = load4(ci, 16 * k)
-                br = fma(e, wr, br)
-                bi = fma(e, wi, bi)
-                br = fma(neg(f), wi, br)
-                bi = fma(f, wr, bi)
-            store(yr, row + j, br)
-            store(yi, row + j, bi)
-
-
-@inlined
-def put(xr, xi, d, r, c, ar, ai):
-    """Write element (r, c) of all lanes and its mirror image."""
-    i = (r * d + c) * LANES
-    j = (c * d + r) * LANES
-    store(xr, i, ar)
-    store(xr, j, ar)
-    if r == c:
-        store(xi, i, splat4(0.0))
-    else:
-        store(xi, i, ai)
-        store(xi, j, neg(ai))
-
-
-@inlined
-def right(ptr, col, re, im, yr, yi, xr, xi):
-    """X = Y A† for Hermitian X: upper triangle, four rows abreast, and its mirror image."""
-    d = ptr.size - 1
-    r = 0
-    while r < d:
-        if r + 4 <= d:
-            q0 = r * d
-            q1 = q0 + d
-            q2 = q1 + d
-            q3 = q2 + d
-            for c in range(r, d):
-                a0 = splat4(0.0)
-                b0 = splat4(0.0)
-                a1 = splat4(0.0)
-                b1 = splat4(0.0)
-                a2 = splat4(0.0)
-                b2 = splat4(0.0)
-                a3 = splat4(0.0)
-                b3 = splat4(0.0)
-                for k in range(ptr[c], ptr[c + 1]):
-                    s = col[k]
-                    u = splat4(re[k])
-                    v = splat4(im[k])
-                    w = splat4(-im[k])
-                    g = load4(yr, (q0 + s) * LANES)
-                    h = load4(yi, (q0 + s) * LANES)
-                    a0 = fma(v, h, fma(u, g, a0))
-                    b0 = fma(w, g, fma(u, h, b0))
-                    g = load4(yr, (q1 + s) * LANES)
-                    h = load4(yi, (q1 + s) * LANES)
-                    a1 = fma(v, h, fma(u, g, a1))
-                    b1 = fma(w, g, fma(u, h, b1))
-                    g = load4(yr, (q2 + s) * LANES)
-                    h = load4(yi, (q2 + s) * LANES)
-                    a2 = fma(v, h, fma(u, g, a2))
-                    b2 = fma(w, g, fma(u, h, b2))
-                    g = load4(yr, (q3 + s) * LANES)
-                    h = load4(yi, (q3 + s) * LANES)
-                    a3 = fma(v, h, fma(u, g, a3))
-                    b3 = fma(w, g, fma(u, h, b3))
-                put(xr, xi, d, r, c, a0, b0)
-                if c >= r + 1:
-                    put(xr, xi, d, r + 1, c, a1, b1)
-                if c >= r + 2:
-                    put(xr, xi, d, r + 2, c, a2, b2)
-                if c >= r + 3:
-                    put(xr, xi, d, r + 3, c, a3, b3)
-            r += 4
-        else:
-            q0 = r * d
-            for c in range(r, d):
-                a0 = splat4(0.0)
-                b0 = splat4(0.0)
-                for k in range(ptr[c], ptr[c + 1]):
-                    g = load4(yr, (q0 + col[k]) * LANES)
-                    h = load4(yi, (q0 + col[k]) * LANES)
-                    a0 = fma(splat4(im[k]), h, fma(splat4(re[k]), g, a0))
-                    b0 = fma(splat4(-im[k]), g, fma(splat4(re[k]), h, b0))
-                put(xr, xi, d, r, c, a0, b0)
-            r += 1
-
-
-@inlined
-def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
-    """X = Y A† for Hermitian X where every lane has its own A."""
-    d = ptr.size - 1
-    r = 0
-    while r < d:
-        if r + 2 <= d:
-            q0 = r * d
-            q1 = q0 + d
-            for c in range(r, d):
-                a0 = splat4(0.0)
-                b0 = splat4(0.0)
-                a1 = splat4(0.0)
-                b1 = splat4(0.0)
-                for k in range(ptr[c], ptr[c + 1]):
-                    s = col[k]
-                    u = load4(cr, 16 * k)
-                    v = load4(ci, 16 * k)
-                    w = neg(v)
-                    g = load4(yr, (q0 + s) * LANES)
-                    h = load4(yi, (q0 + s) * LANES)
-                    a0 = fma(v, h, fma(u, g, a0))
-                    b0 = fma(w, g, fma(u, h, b0))
-                    g = load4(yr, (q1 + s) * LANES)
-                    h = load4(yi, (q1 + s) * LANES)
-                    a1 = fma(v, h, fma(u, g, a1))
-                    b1 = fma(w, g, fma(u, h, b1))
-                put(xr, xi, d, r, c, a0, b0)
-                if c >= r + 1:
-                    put(xr, xi, d, r + 1, c, a1, b1)
-            r += 2
-        else:
-            a0 = splat4(0.0)
-            b0 = splat4(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                g = load4(yr, (r * d + col[k]) * LANES)
-                h = load4(yi, (r * d + col[k]) * LANES)
-                a0 = fma(load4(ci, 16 * k), h, fma(load4(cr, 16 * k), g, a0))
-            put(xr, xi, d, r, r, a0, b0)
-            r += 1
-
-
-@inlined
-def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi, mirrored):
-    """Y = base + weight Σ_j L_j X L_j† for Hermitian X, read from its upper triangle; Y may be base itself."""
-    d = plan.ptr.shape[1] - 1
-    w4 = splat4(weight)
-    pair = 0
-    for r in range(d):
-        for c in range(r, d):
-            ar = splat4(0.0)
-            ai = splat4(0.0)
-            for k in range(plan.gain_ptr[pair], plan.gain_ptr[pair + 1]):
-                i = plan.gain_source[k] * LANES
-                gr = load4(xr, i)
-                gi = load4(xi, i)
-                ar = fma(splat4(plan.gain_weights[k, 0]), gr, ar)
-                ai = fma(splat4(plan.gain_weights[k, 1]), gr, ai)
-                ar = fma(splat4(plan.gain_weights[k, 2]), gi, ar)
-                ai = fma(splat4(plan.gain_weights[k, 3]), gi, ai)
-            i = (r * d + c) * LANES
-            ar = fma(w4, ar, load4(base_r, i))
-            ai = fma(w4, ai, load4(base_i, i))
-            if mirrored:
-                put(yr, yi, d, r, c, ar, ai)
-            else:
-                store(yr, i, ar)
-                store(yi, i, ai)
-            pair += 1
 
 
 @inlined
@@ -648,37 +423,7 @@ def diffuse(plan, work, noise, step, channel, record):
     d = plan.ptr.shape[1] - 1
     for i in range(3):
         expect(plan, work, plan.moments[channel, i], work.sums, 2 * i * LANES)
-    inverse = div(splat4(1.0), load4(work.trace, 0))
-    m_re = mul(load4(work.sums, 0), inverse)
-    m_im = mul(load4(work.sums, LANES), inverse)
-    g11 = mul(load4(work.sums, 2 * LANES), inverse)
-    q_re = mul(load4(work.sums, 4 * LANES), inverse)
-    q_im = mul(load4(work.sums, 5 * LANES), inverse)
-    dt = splat4(plan.dt)
-    half_dt = splat4(0.5 * plan.dt)
-    limit = splat4(GAIN_LIMIT)
-    at = (step * noise.shape[1] + 2 * channel) * LANES
-    store(work.hazard, 0, fma(dt, g11, load4(work.hazard, 0)))
-    if plan.kinds[channel] == 0:
-        y_re, u_re = sample_homodyne(m_re, g11, q_re, dt, splat4(np.sqrt(plan.dt)), half_dt, limit, load4(noise, at))
-        y_im = splat4(0.0)
-        u_im = splat4(0.0)
-    else:
-        y_re, y_im, u_re, u_im = sample_heterodyne(
-            m_re, m_im, g11, q_re, q_im, dt, splat4(np.sqrt(0.5 * plan.dt)), half_dt, limit,
-            load4(noise, at), load4(noise, at + LANES),
-        )  # fmt: skip
-    output = plan.outputs[channel]
-    if output >= 0:
-        row = 2 * output * LANES
-        store(record, row, add(load4(record, row), y_re))
-        store(record, row + LANES, add(load4(record, row + LANES), y_im))
-    scale = sqrt(inverse)  # keeps the trace near 1
-    store(work.z, 0, scale)
-    store(work.z, LANES, mul(y_re, scale))
-    store(work.z, 2 * LANES, neg(mul(y_im, scale)))  # z = dZ*
-    store(work.z, 3 * LANES, mul(u_re, scale))
-    store(work.z, 4 * LANES, mul(u_im, scale))
+    increments(plan, work, record, noise, step, channel, LANES, div(splat4(1.0), load4(work.trace, 0)))
     ptr = plan.pattern_ptr[channel]
     fill_kraus(plan, work, ptr)
     left_lanes(

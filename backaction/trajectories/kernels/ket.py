@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, div, fma, load16, maximum, minimum, mul, neg, splat16, sqrt, store, sub
+from ..simd import add, div, fma, load16, mul, neg, splat16, store, sub
+from .increments import increments
 from .lane import (
     BEFORE,
     BEHIND,
@@ -36,8 +37,6 @@ from .lane import (
 )
 
 LANES = 16
-#: Bound of the relative corrections to an increment's law, reached only at steps that are far too coarse.
-GAIN_LIMIT = 0.4
 
 
 class KetPlan(NamedTuple):
@@ -77,7 +76,7 @@ class KetWork(NamedTuple):
     trial: np.ndarray  # (16,) norm after a slot
     alive: np.ndarray  # (16,) surviving probability since the last jump
     threshold: np.ndarray  # (16,) the jump comes when `alive` falls to it
-    sums: np.ndarray  # (5 * 16,) inner products of the K_iψ
+    sums: np.ndarray  # (6 * 16,) inner products of the K_iψ: see `increments`
     z: np.ndarray  # (5 * 16,) 1/√norm, Re z, Im z, Re z2, Im z2
     lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
@@ -99,7 +98,7 @@ def ket_work(plan: KetPlan) -> KetWork:
         trial=np.ones(LANES),
         alive=np.ones(LANES),
         threshold=np.zeros(LANES),
-        sums=np.zeros(5 * LANES),
+        sums=np.zeros(6 * LANES),
         z=np.zeros(5 * LANES),
         lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
@@ -361,91 +360,15 @@ def project(plan, work, channel, cur):
     store(work.sums, 0, m_re)
     store(work.sums, LANES, m_im)
     store(work.sums, 2 * LANES, g11)
-    store(work.sums, 3 * LANES, q_re)
-    store(work.sums, 4 * LANES, q_im)
-
-
-@inlined
-def clamp(x, limit):
-    """x cut to [−limit, limit], lane by lane."""
-    return maximum(minimum(x, limit), neg(limit))
-
-
-@inlined
-def sample_homodyne(m_re, g11, q_re, dt, root_dt, half_dt, limit, normal):
-    """Increment dY from m = ⟨K0†K1 + 2dt K1†K2⟩, ⟨K1†K1⟩, ⟨K0†K2⟩ of normalised states and standard normals.
-
-    The law p(dY) ∝ ‖K(dY)ψ‖² G(dY) has, to O(dt²), mean x dt and variance dt + (⟨:x²:⟩ − x²)dt², x = 2 Re m.
-    Returns dY and z2 = dY² − dt.
-    """
-    x = add(m_re, m_re)
-    second = add(add(q_re, q_re), g11)
-    gain = clamp(mul(half_dt, sub(add(second, second), mul(x, x))), limit)
-    y = fma(x, dt, mul(root_dt, fma(gain, normal, normal)))
-    return y, sub(mul(y, y), dt)
-
-
-@inlined
-def sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, root_dt, half_dt, limit, normal_x, normal_y):
-    """Increment dZ; E|δZ|² = dt + (⟨c†c⟩ − |m|²)dt², E δZ² = (⟨c²⟩ − m²)dt².
-
-    Returns Re dZ, Im dZ and z2 = dZ*², real and imaginary.
-    """
-    x = mul(root_dt, normal_x)
-    y = mul(root_dt, normal_y)
-    rr = mul(m_re, m_re)
-    ii = mul(m_im, m_im)
-    direct = clamp(mul(half_dt, sub(sub(g11, rr), ii)), limit)
-    cross_re = clamp(mul(half_dt, add(sub(add(q_re, q_re), rr), ii)), limit)
-    cross_im = clamp(mul(half_dt, sub(add(q_im, q_im), mul(add(m_re, m_re), m_im))), limit)
-    # δZ = w + direct w + cross w*
-    z_re = fma(cross_im, y, fma(cross_re, x, fma(direct, x, fma(m_re, dt, x))))
-    z_im = fma(neg(cross_re), y, fma(cross_im, x, fma(direct, y, fma(m_im, dt, y))))
-    twice = add(z_re, z_re)
-    return z_re, z_im, sub(mul(z_re, z_re), mul(z_im, z_im)), neg(mul(twice, z_im))
-
-
-@inlined
-def increments(plan, work, record, noise, step, channel, norm):
-    """Draw the channel's increments for all lanes: into the record, and scaled into work.z."""
-    inverse = div(splat16(1.0), load16(norm, 0))
-    m_re = mul(load16(work.sums, 0), inverse)
-    m_im = mul(load16(work.sums, LANES), inverse)
-    g11 = mul(load16(work.sums, 2 * LANES), inverse)
-    q_re = mul(load16(work.sums, 3 * LANES), inverse)
-    q_im = mul(load16(work.sums, 4 * LANES), inverse)
-    dt = splat16(plan.dt)
-    half_dt = splat16(0.5 * plan.dt)
-    limit = splat16(GAIN_LIMIT)
-    at = (step * noise.shape[1] + 2 * channel) * LANES
-    store(work.hazard, 0, fma(dt, g11, load16(work.hazard, 0)))
-    if plan.kinds[channel] == 0:
-        y_re, u_re = sample_homodyne(m_re, g11, q_re, dt, splat16(np.sqrt(plan.dt)), half_dt, limit, load16(noise, at))
-        y_im = splat16(0.0)
-        u_im = splat16(0.0)
-    else:
-        y_re, y_im, u_re, u_im = sample_heterodyne(
-            m_re, m_im, g11, q_re, q_im, dt, splat16(np.sqrt(0.5 * plan.dt)), half_dt, limit,
-            load16(noise, at), load16(noise, at + LANES),
-        )  # fmt: skip
-    output = plan.outputs[channel]
-    if output >= 0:
-        row = 2 * output * LANES
-        store(record, row, add(load16(record, row), y_re))
-        store(record, row + LANES, add(load16(record, row + LANES), y_im))
-    scale = sqrt(inverse)  # keeps the state near norm 1
-    store(work.z, 0, scale)
-    store(work.z, LANES, mul(y_re, scale))
-    store(work.z, 2 * LANES, neg(mul(y_im, scale)))  # z = dZ*
-    store(work.z, 3 * LANES, mul(u_re, scale))
-    store(work.z, 4 * LANES, mul(u_im, scale))
+    store(work.sums, 4 * LANES, q_re)
+    store(work.sums, 5 * LANES, q_im)
 
 
 @inlined
 def diffuse(plan, work, cur, noise, step, channel, record):
     """D of one channel: its increment from the noise, added to the record, and the state's update."""
     project(plan, work, channel, cur)
-    increments(plan, work, record, noise, step, channel, work.norm)
+    increments(plan, work, record, noise, step, channel, LANES, div(splat16(1.0), load16(work.norm, 0)))
     combine(work, cur)
 
 
