@@ -43,7 +43,7 @@ def measured(efficiency, dark_rate, ntraj, times=TIMES, **options):
     return run(QUBIT, detector, times, ntraj, seed=0, initial={"s": spin(0.0, 0.0)}, **options)
 
 
-@pytest.mark.parametrize(("efficiency", "dark_rate"), [(0.6, 0.4), (1.0, 0.5), (0.3, 0.05), (0.5, 0.0)])
+@pytest.mark.parametrize("efficiency, dark_rate", [(0.6, 0.4), (1.0, 0.5), (0.3, 0.05), (0.5, 0.0)])
 def test_the_state_is_a_function_of_the_clicks(efficiency, dark_rate):
     """Path by path, through every click: exact."""
     data = measured(efficiency, dark_rate, 64, level="density", observables=("excited",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -88,7 +90,7 @@ def test_waiting_times(level):
     assert worst((intervals - 2.04) ** 2, 3.9216) < LIMIT
 
 
-@pytest.mark.parametrize(("rabi", "efficiency"), [(5.0, 1.0), (0.7, 1.0), (5.0, 0.5)])
+@pytest.mark.parametrize("rabi, efficiency", [(5.0, 1.0), (0.7, 1.0), (5.0, 0.5)])
 def test_g2(rabi, efficiency):
     """Pairs of clicks at a delay; g² does not depend on the efficiency."""
     duration, longest = 200.0, 6.0
@@ -111,7 +113,7 @@ def test_g2(rabi, efficiency):
     rate = efficiency * excited(rabi)
 
     def miss(correlation):
-        integral = [quad(correlation, a, b)[0] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        integral = [quad(correlation, a, b)[0] for a, b in itertools.pairwise(edges)]
         return worst(pairs - starts * rate * np.array(integral))
 
     good = miss(lambda tau: g2(tau, rabi))
@@ -197,7 +199,7 @@ def test_homodyne_squeezing(quadrature, efficiency):
     system = driven_qubit(0.3, 1.0)
     times = np.linspace(0, duration, round(duration / width) + 1)
     detector = Homodyne("loss", phase=phase, efficiency=efficiency)
-    data = run(system, detector, times, 6144, seed=0, initial="steady")
+    data = run(system, detector, times, 8192, seed=0, initial="steady")
     frequencies = bands(duration, [0.0, 0.5, 1.0, 2.0], 0.24)
     omega = np.concatenate(frequencies)
     power = periodogram(data["current_loss"].values, width, omega)

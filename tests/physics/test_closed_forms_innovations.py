@@ -63,7 +63,7 @@ def test_innovations_are_white(case):
         system,
         detector,
         times,
-        512,
+        768,
         seed=0,
         level="density",
         observables=operators,

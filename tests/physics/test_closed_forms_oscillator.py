@@ -117,7 +117,7 @@ def test_output_spectra(quadrature, efficiency):
         return max(worst(power[:, g].mean(axis=1), expected[g].mean()) for g in groups)
 
     good = miss(spectrum(efficiency, sign))
-    root = miss(spectrum(np.sqrt(efficiency) if efficiency < 1 else 0.8, sign))
+    root = miss(spectrum(np.sqrt(efficiency) if efficiency < 1 else 0.75, sign))
     other = miss(spectrum(efficiency, -sign))
     print(f"oscillator spectrum, {quadrature}, η = {efficiency}: z {good:.2f}; broken {root:.0f}, {other:.0f}")
     assert good < LIMIT

@@ -1,4 +1,4 @@
-"""Records do not tell what was done with the light nobody reads: kets with hidden detectors against density matrices."""
+"""Records do not tell what became of the light nobody reads: kets with hidden detectors, density matrices."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_second_moments_of_the_records_of_oscillators():
     expected = predicted(system, readings)
     wrong = predicted(system, readings, without=("two_photon_b",))
     with pytest.warns(RuntimeWarning, match="edge"):
-        z = windows(system, "auto", 512, 100, seed=0, readings=readings)
+        z = windows(system, "auto", 1024, 100, seed=0, readings=readings)
     with pytest.warns(RuntimeWarning, match="edge"):
         z_density = windows(system, "density", 64, 40, seed=1, readings=readings, step=0.02)
     good, density, bad = (
