@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import comb, factorial, sqrt
-from numbers import Complex, Number, Real
+from numbers import Complex, Integral, Number, Real
 from typing import Any
 
 import numpy as np
@@ -257,7 +257,7 @@ class Operator:
 
     def norm(self) -> float:
         """Largest modulus of a coefficient (0 for the zero operator)."""
-        return max((abs(c) for c in self.terms.values()), default=0.0)
+        return float(np.max([abs(c) for c in self.terms.values()], initial=0.0))  # NaN stays NaN
 
     def _scaled(self, factor: Any) -> Operator:
         return Operator({m: factor * c for m, c in self.terms.items()})
@@ -302,10 +302,10 @@ class Operator:
         return self._scaled(1 / complex(other)) if isinstance(other, Complex) else NotImplemented
 
     def __pow__(self, power: int) -> Operator:
-        if not isinstance(power, int) or power < 0:
+        if not isinstance(power, Integral) or power < 0:
             raise ValueError(f"An operator's power must be a non-negative integer, but is {power!r}.")
         out = Operator({(): 1.0})
-        for _ in range(power):
+        for _ in range(int(power)):
             out = out * self
         return out
 

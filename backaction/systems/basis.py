@@ -62,7 +62,7 @@ class Basis:
             if site.truncated:
                 edges[site.name] = np.flatnonzero(occupations[keep][:, index[site.name]] == n - 1)
         for names, limit, total in sums:
-            edges["+".join(names)] = np.flatnonzero(total[keep] == limit)
+            edges["+".join(names) if len(names) > 1 else f"{names[0]}<={limit}"] = np.flatnonzero(total[keep] == limit)
         kept = np.flatnonzero(keep)
         return ResolvedBasis(tuple(sites), dims, occupations[kept], kept, edges)
 

@@ -95,6 +95,9 @@ class System:
         if len(symbolic) > 1:
             raise ValueError("Arguments `H` and `channels` must be all symbolic or all matrices, but are mixed.")
         if symbolic == {True}:
+            for argument, operator in named.items():
+                if not np.isfinite(operator.norm()):
+                    raise ValueError(f"Argument `{argument}` must be finite, but holds NaN or infinity.")
             excess = (self.H - self.H.dag()).norm()
             by_name: dict[str, Site] = {}
             for argument, operator in named.items():
@@ -276,7 +279,10 @@ class LoweredSystem:
         if isinstance(operator, Operator):
             if not self.system.symbolic:
                 raise ValueError(f"Argument `{argument}` is symbolic, but the system holds matrices.")
-            return self.basis.matrix(operator)
+            try:
+                return self.basis.matrix(operator)
+            except ValueError as error:
+                raise ValueError(f"Argument `{argument}` does not fit the system: {error}") from error
         if not is_matrix(operator):
             raise ValueError(f"Argument `{argument}` must be an operator, but is {type(operator).__name__}.")
         matrix = to_matrix(operator, argument)

@@ -188,8 +188,7 @@ def run_batch(job: Job, first: int) -> Batch:
     clicks: list[tuple[np.ndarray, np.ndarray]] = []
     times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
     save_every = job.save_every if job.n_observables or job.states else 0
-    for number, run_ in enumerate(job.runs):
-        another_width = number + 1 < len(job.runs)
+    for run_ in job.runs:
         cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_ket else 2 * job.dim)
         block = max(1, int(BLOCK_WORK / cost))
         for offset in range(0, run_.n_bins, block):
@@ -200,12 +199,13 @@ def run_batch(job: Job, first: int) -> Batch:
                 run_.plan,
                 work,
                 rngs,
-                float(job.edges[b0]),
+                float(job.edges[run_.first]),
                 run_.width,
                 b0,
+                offset,
                 n,
                 save_every,
-                another_width and offset + n == run_.n_bins,
+                offset + n == run_.n_bins,
                 current,
                 saved,
                 expectations,
@@ -230,7 +230,7 @@ def run_batch(job: Job, first: int) -> Batch:
         current[:kept],
         np.ascontiguousarray(expectations.transpose(2, 0, 1)[:kept]),
         np.ascontiguousarray(states.transpose(1, 0, 2)[:kept]),
-        _clicks_by_lane(clicks, kept),
+        _clicks_by_lane(clicks, kept, job.edges),
         work.edges.T[:kept] / n_bins,
         work.hazard[:kept] / steps,
     )
@@ -254,10 +254,14 @@ def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
         work.threshold[lane] = rng.random()
 
 
-def _clicks_by_lane(clicks: list[tuple[np.ndarray, np.ndarray]], kept: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _clicks_by_lane(
+    clicks: list[tuple[np.ndarray, np.ndarray]], kept: int, edges: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
     if not clicks:
         return [(np.empty(0), np.empty(0, dtype=np.int64))] * kept
-    times = np.concatenate([t for t, _ in clicks])
+    # a sum of steps may round past an edge of the run
+    last = np.nextafter(edges[-1], -np.inf)
+    times = np.clip(np.concatenate([t for t, _ in clicks]), edges[0], last)
     owner = np.concatenate([o for _, o in clicks])
     out = []
     for lane in range(kept):

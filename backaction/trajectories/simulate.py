@@ -197,7 +197,10 @@ def simulate(
 
 
 def _times(times: Any) -> np.ndarray:
-    edges = np.asarray(times, dtype=float)
+    try:
+        edges = np.asarray(times, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Argument `times` must hold real numbers, but is {times!r}.") from error
     if edges.ndim != 1 or len(edges) < 2:
         raise ValueError(
             f"Argument `times` must hold at least two bin edges in one dimension, but has shape {edges.shape}."
@@ -244,7 +247,9 @@ _UNITS = {
 
 
 def _bytes(value: str | float) -> float:
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([A-Za-z]*)\s*", str(value))
+    if isinstance(value, Real) and value > 0:
+        return float(value)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*", str(value))
     if not match or match[2].upper() not in _UNITS:
         raise ValueError(f'Argument `max_memory` must be a number of bytes or like "2 GiB", but is {value!r}.')
     return float(match[1]) * _UNITS[match[2].upper()]
@@ -258,15 +263,17 @@ def _observables(lowered: LoweredSystem, observables: Any) -> dict[str, sp.csr_a
             if not (isinstance(name, str) and name.isidentifier()):
                 raise ValueError(f"Argument `observables` must have identifiers as names, but has {name!r}.")
         return {k: lowered.operator(v, f"observables[{k!r}]") for k, v in observables.items()}
-    out = {}
+    try:
+        observables = list(observables)
+    except TypeError as error:
+        raise ValueError(f"Argument `observables` must be names or a mapping, but is {observables!r}.") from error
     for name in observables:
-        if name not in lowered.observables:
+        if not isinstance(name, str) or name not in lowered.observables:
             raise ValueError(
                 f"Argument `observables` must name the system's observables {sorted(lowered.observables)} or map "
                 f"names to operators, but has {name!r}."
             )
-        out[name] = lowered.observables[name]
-    return out
+    return {name: lowered.observables[name] for name in observables}
 
 
 def _initial(lowered: LoweredSystem, initial: Any, ntraj: int) -> tuple[list[np.ndarray], bool]:
@@ -277,21 +284,35 @@ def _initial(lowered: LoweredSystem, initial: Any, ntraj: int) -> tuple[list[np.
         from ..systems.unconditional import steady_state
 
         return [steady_state(lowered)], False
-    if hasattr(initial, "data_vars"):
-        if "state" not in initial:
-            raise ValueError(
-                "Argument `initial` is a dataset without states; run it with `states=True` to continue it."
-            )
-        initial = initial["state"].isel(time=-1).values
     d = lowered.dim
-    array = initial if isinstance(initial, np.ndarray) else None
-    many = array is not None and (array.ndim == 3 or (array.ndim == 2 and array.shape[1] == d and array.shape[0] != d))
-    many = many or (array is not None and array.shape == (ntraj, d) and ntraj != d)
-    if array is not None and many and array.shape != (d, 1):
-        if len(array) != ntraj:
-            raise ValueError(f"Argument `initial` holds {len(array)} states, but `ntraj` is {ntraj}.")
-        return [lowered.state(a) for a in array], True
+    if hasattr(initial, "data_vars"):
+        states = _last_states(initial)
+        many = True
+    else:
+        states = initial if isinstance(initial, np.ndarray) else np.empty(0)
+        # (ntraj, d) rows of norm 1 against (d, d), whose squared elements add to at most 1
+        rows = states.ndim == 2 and states.shape[1] == d and np.allclose(np.linalg.norm(states, axis=1), 1.0, atol=1e-6)
+        many = states.ndim == 3 or (
+            states.ndim == 2 and states.shape[1] == d and (len(states) != d or (rows and ntraj == d))
+        )
+    if many:
+        if len(states) != ntraj:
+            raise ValueError(f"Argument `initial` holds {len(states)} states, but `ntraj` is {ntraj}.")
+        return [lowered.state(a) for a in states], True
     return [lowered.state(initial)], False
+
+
+def _last_states(data: Any) -> np.ndarray:
+    """States at the end of an earlier run."""
+    if "state" not in data:
+        raise ValueError("Argument `initial` is a dataset without states; run it with `states=True` to continue it.")
+    end = float(data["bin"][-1] + data["bin_width"][-1] / 2)
+    if abs(float(data["time"][-1]) - end) > 1e-9 * max(1.0, abs(end)):
+        raise ValueError(
+            f"Argument `initial` is a dataset whose last state is at {float(data['time'][-1]):g}, but it ends at "
+            f"{end:g}; choose `save_every` so that the last edge is saved."
+        )
+    return data["state"].isel(time=-1).values
 
 
 def _mixture(start: list[np.ndarray], is_ket: bool, per_trajectory: bool) -> list[tuple[float, np.ndarray]]:

@@ -43,6 +43,8 @@ class Detector:
     recorded: bool = True
 
     def __post_init__(self) -> None:
+        if not self.channels:
+            raise ValueError("Argument `channel`: a tuple of channels must name at least one, but is ().")
         for channel in self.channels:
             if not (isinstance(channel, str) and channel.isidentifier()):
                 raise ValueError(f"Argument `channel` must be a channel name (an identifier), but is {channel!r}.")
@@ -175,7 +177,7 @@ class QuantumJumps(Unraveling):
     ) -> None:
         _need_names(channels)
         super().__init__(
-            Detector("jumps", (c,) if isinstance(c, str) else tuple(c), efficiency, 0.0, dark_rate, recorded)
+            Detector("jumps", c if isinstance(c, tuple) else (c,), efficiency, 0.0, dark_rate, recorded)
             for c in channels
         )
 

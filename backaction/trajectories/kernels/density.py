@@ -456,6 +456,7 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
     """Run on from bin b until something needs the caller, as `ket.advance`; (why, b, stage)."""
     n_diffusive = plan.kinds.size
     position, s, at_edge, stage = work.place[0], work.place[1], work.place[2] == 1, work.place[3]
+    inverse = 1.0 / width
     why = DONE
     while b < b_stop or stage >= CLOSING:
         if stage == BEFORE:
@@ -479,7 +480,9 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
                 continue
             for o in range(current.shape[1]):
                 for lane in range(LANES):
-                    current[lane, o, first + b] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    current[lane, o, first + b] = complex(
+                        work.record[o, 0, lane] * inverse, work.record[o, 1, lane] * inverse
+                    )
                     work.record[o, 0, lane] = 0.0
                     work.record[o, 1, lane] = 0.0
             measure_edges(plan, work)
@@ -514,6 +517,7 @@ def run_density(
     t0,
     width,
     first,
+    offset,
     n_bins,
     save_every,
     close,
@@ -534,7 +538,9 @@ def run_density(
             break
         if why == JUMP:
             at_edge = work.place[2] == 1
-            begin, duration = slot_times(stage, at_edge, b, work.place[1], plan.dt, plan.n_sub, plan.kinds.size)
+            begin, duration = slot_times(
+                stage, at_edge, offset + b, work.place[1], plan.dt, plan.n_sub, plan.kinds.size
+            )
             times, owner, count = advance_lanes(plan, work, values, rngs, t0 + begin, duration, times, owner, count)
         elif why == NOISE:
             draw(plan.kinds, rngs, work.noise)

@@ -425,6 +425,7 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
         work.place[3] == 1,
         work.place[4],
     )
+    inverse = 1.0 / width
     why = DONE
     while b < b_stop or stage >= CLOSING:
         if stage == BEFORE:
@@ -453,7 +454,9 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
                 continue
             for o in range(current.shape[1]):
                 for lane in range(LANES):
-                    current[lane, o, first + b] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+                    current[lane, o, first + b] = complex(
+                        work.record[o, 0, lane] * inverse, work.record[o, 1, lane] * inverse
+                    )
                     work.record[o, 0, lane] = 0.0
                     work.record[o, 1, lane] = 0.0
             measure_edges(plan, work, cur)
@@ -492,6 +495,7 @@ def run_ket(
     t0,
     width,
     first,
+    offset,
     n_bins,
     save_every,
     close,
@@ -511,13 +515,13 @@ def run_ket(
     rngs : tuple of 16 numpy.random.Generator
         One per lane.
     t0, width : float
-        Start of the first bin and bin width, n_sub * dt.
-    first : int
-        Index of the first bin in the whole run.
+        Start of the stretch of bins of one width, and that width, n_sub * dt.
+    first, offset : int
+        Index of the first bin in the whole run, and in the stretch.
     save_every : int
         Save at every so many-th edge of the whole run; 0: never.
     close : bool
-        Bring the state to the last edge (a bin of another width follows).
+        Bring the state to the last edge: here the stretch ends.
     current : (16, n_outputs, all bins) complex
         Bin averages of the records; written from bin `first`.
     saved : int
@@ -541,7 +545,9 @@ def run_ket(
             break
         if why == JUMP:
             at_edge = work.place[3] == 1
-            begin, duration = slot_times(stage, at_edge, b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size)
+            begin, duration = slot_times(
+                stage, at_edge, offset + b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size
+            )
             times, owner, count = advance_lanes(
                 plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
             )
