@@ -81,7 +81,7 @@ def spectra(coupling: float, times: np.ndarray, ntraj: int) -> None:
         ):
             chi2 = ba.analysis.chi2_test(measured, broken, band=(-BAND, BAND))
             line.append(f"{label}: chi2 {chi2.statistic:.1f}/{chi2.dof} p = {chi2.pvalue:.3g}")
-        peak = float(measured["frequency"][int(measured["power"].argmax())])
+        peak = float(measured["frequency"].values[measured["power"].values.argmax()])
         print(
             f"  {channel}: {measured.attrs['n_segments']} segments, peak near {peak:+.2f}; " + "; ".join(line),
             flush=True,
