@@ -32,7 +32,8 @@ def exact_map(lowered, dt, rho):
 def average_step(lowered, unraveling, dt, rho, nodes=7, steps=1):
     """E over the noise of the normalised state after `steps` real steps of the density kernel."""
     plan = density_plan(lowered, assign(lowered, unraveling, hidden=False), [], steps * dt, dt)
-    assert plan.n_sub == steps and not plan.exact
+    assert plan.n_sub == steps
+    assert not plan.exact
     x, w = roots_hermitenorm(nodes)
     w = w / w.sum()
     used = [2 * c + i for c, kind in enumerate(plan.kinds) for i in range(1 + kind)]
