@@ -32,9 +32,7 @@ def public_names(module: str) -> list[str]:
         if alias.asname == alias.name
     ]
     names += [
-        node.name
-        for node in body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
     if not names:
         raise ValueError(f"{path} exports nothing: give it `__all__` or `from .x import y as y`")

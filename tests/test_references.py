@@ -160,9 +160,7 @@ def test_boxcar_against_the_full_cascade_in_qutip():
     start = qobj(np.kron(steady_state(lowered), vacuum))
     options = {"progress_bar": "", "method": "adams", "atol": 1e-9, "rtol": 1e-7, "nsteps": 100000}
     t0 = 1e-3 * window
-    result = qutip.mesolve(
-        H, start, [t0, window], c_ops=c_ops, options={**options, "store_final_state": True}
-    )
+    result = qutip.mesolve(H, start, [t0, window], c_ops=c_ops, options={**options, "store_final_state": True})
     expected = husimi_q(result.final_state.full(), 4, levels, 1)
     assert q1(system, window) == pytest.approx(expected, rel=4e-3)
     assert q1(system, 1.1 * window) != pytest.approx(expected, rel=3e-2)  # negative control
@@ -170,9 +168,7 @@ def test_boxcar_against_the_full_cascade_in_qutip():
 
 def test_system_without_symmetry__one_qubit_seen_by_two_detectors():
     system = driven_qubit(rabi=1.5, gamma=1.0, detuning=0.7)
-    system = System(system.lower().H, {"loss": system.lower().channels["loss"]}).split(
-        "loss", loss_a=0.3, loss_b=0.7
-    )
+    system = System(system.lower().H, {"loss": system.lower().channels["loss"]}).split("loss", loss_a=0.3, loss_b=0.7)
     levels, G = 5, 4.0
     H, channels = cascade(system, ("loss_a", "loss_b"), levels, G)
     rho = qutip.steadystate(qutip.Qobj(H), [qutip.Qobj(L) for L in channels.values()]).full()
@@ -349,9 +345,7 @@ def test_expm_krylov(time):
 
 def test_evolve_and_phi_functions__dense_and_sparse_agree(monkeypatch):
     rng = np.random.default_rng(3)
-    A = sp.random_array((30, 30), density=0.2, rng=rng, format="csr") * 1j - 2 * sp.eye_array(
-        30, format="csr"
-    )
+    A = sp.random_array((30, 30), density=0.2, rng=rng, format="csr") * 1j - 2 * sp.eye_array(30, format="csr")
     v, f = rng.normal(size=30) + 0j, rng.normal(size=30) + 0j
     dense = propagation.evolve(A, v, f, 0.1, 40), *propagation.phi_functions(A, v, 0.1)
     monkeypatch.setattr(propagation, "DENSE", 1)
@@ -374,16 +368,12 @@ def warm_cavity(omega=1.3):
 def test_measured_covariance__closed_form():
     # ⟨L†(s)L⟩ = κ(n+1) n e^{iω₀s − κs/2}; E[I_k* I_{k+j}] is its conjugate
     eta, width = 0.7, 0.25
-    found = references.measured_covariance(
-        warm_cavity(), Heterodyne("loss", efficiency=eta), 12, bin_width=width
-    )
+    found = references.measured_covariance(warm_cavity(), Heterodyne("loss", efficiency=eta), 12, bin_width=width)
     mu = -1.3j - 0.5
     z = mu * width
     amplitude = eta * 1.6 * 0.6
     j = np.arange(1, 12)
-    np.testing.assert_allclose(
-        found["moment"][1:], amplitude * (np.expm1(z) / z) ** 2 * np.exp(z * (j - 1)), atol=1e-5
-    )
+    np.testing.assert_allclose(found["moment"][1:], amplitude * (np.expm1(z) / z) ** 2 * np.exp(z * (j - 1)), atol=1e-5)
     zero = 2 * amplitude * np.real((np.expm1(z) - z) / z**2) + 1 / width
     assert complex(found["moment"][0]) == pytest.approx(zero, abs=1e-5)
     assert complex(found["mean"]) == pytest.approx(0)
@@ -398,9 +388,7 @@ def finite_record(omega, T, amplitude, eigenvalue):
 
 def test_measured_spectrum__finite_record():
     T, width, omega = 20.0, 0.01, np.linspace(-4, 4, 41)
-    found = references.measured_spectrum(
-        warm_cavity(), Heterodyne("loss"), omega, duration=T, bin_width=width
-    )
+    found = references.measured_spectrum(warm_cavity(), Heterodyne("loss"), omega, duration=T, bin_width=width)
     exact = finite_record(omega, T, 1.6 * 0.6, 1.3j - 0.5)
     np.testing.assert_allclose(found["power"], exact, rtol=2e-4)
     lorentzian = 1 + 1.6 * 0.6 / (0.25 + (omega - 1.3) ** 2)
@@ -428,18 +416,14 @@ def test_measured_spectrum__double_sum_parseval_and_default_grid(detector, windo
     assert np.all(np.diff(omega) > 0)
     np.testing.assert_allclose(np.diff(omega), 2 * np.pi / (n * width))
     assert found["power"].mean() == pytest.approx(width * C[0].real)  # Parseval
-    again = references.measured_spectrum(
-        system, detector, omega, duration=n * width, bin_width=width, window=w
-    )
+    again = references.measured_spectrum(system, detector, omega, duration=n * width, bin_width=width, window=w)
     np.testing.assert_allclose(found["power"], again["power"], atol=1e-10)
 
 
 def test_measured_spectrum__van_der_pol_sum_rule_and_peak():
     system = two_vdp(kappa1=3, kappa2=1, kappa=1, coupling=0, detuning=5, levels=10)
     eta = 0.5
-    found = references.measured_spectrum(
-        system, Heterodyne("loss_a", efficiency=eta), duration=20.0, bin_width=0.05
-    )
+    found = references.measured_spectrum(system, Heterodyne("loss_a", efficiency=eta), duration=20.0, bin_width=0.05)
     S = spectrum(system, "a", found["frequency"].values[150:250:10])
     np.testing.assert_allclose(found["power_stationary"][150:250:10], 1 + eta * S, rtol=1e-9)
     number = np.sum(system.lower().observables["n_a"].toarray().T * steady_state(system)).real
@@ -472,9 +456,7 @@ def stationary(system, detector, omega):
 
 def test_resonance_fluorescence__mollow_and_homodyne():
     system = driven_qubit(rabi=5, gamma=1)
-    np.testing.assert_allclose(
-        stationary(system, Heterodyne("loss"), [0, 5]), [2.01770812, 1.33072021], atol=1e-8
-    )
+    np.testing.assert_allclose(stationary(system, Heterodyne("loss"), [0, 5]), [2.01770812, 1.33072021], atol=1e-8)
     omega = np.array([0.0, 0.4, 2.0])
     rho_ee = 25 / 51
     x = stationary(system, Homodyne("loss"), omega)
@@ -546,9 +528,7 @@ def test_waiting_times__efficiency_and_dark_counts():
     both = references.waiting_times(system, QuantumJumps("loss", efficiency=eta, dark_rate=0.2), t)
     assert both.attrs["rate"] == pytest.approx(eta * ideal.attrs["rate"] + 0.2)
     assert both.attrs["mean"] == pytest.approx(1 / both.attrs["rate"])
-    np.testing.assert_allclose(
-        -np.gradient(both["survival"].values, t)[1:-1], both["density"][1:-1], atol=2e-5
-    )
+    np.testing.assert_allclose(-np.gradient(both["survival"].values, t)[1:-1], both["density"][1:-1], atol=2e-5)
     assert np.trapezoid(both["density"] * t**2, t) - both.attrs["mean"] ** 2 == pytest.approx(
         both.attrs["variance"], rel=1e-3
     )

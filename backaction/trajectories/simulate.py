@@ -73,7 +73,7 @@ def simulate(
         detectors; otherwise conditional density matrices.
     step : float, optional
         Upper bound of the internal step, which divides the bins; chosen from the rates if None.  Runs with
-        counters only have no step error.
+        counters only have no step error: leave it unset there.
     observables : sequence of str or mapping of str to operator
         Names from `system.observables`, or operators, followed at the edges of the bins.
     states : bool

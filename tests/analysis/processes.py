@@ -39,9 +39,7 @@ class OrnsteinUhlenbeck:
     def window_correlation(self, taps: int) -> complex:
         """E[Z_A Z_B^*] / E|Z|^2 for boxcar windows of `taps` bins."""
         lag = np.abs(np.subtract.outer(np.arange(taps), np.arange(taps)))
-        signal = (
-            self.n * self.dt / taps * np.sum((abs(self.rho) ** lag) * np.cos(lag * self.frequency * self.dt))
-        )
+        signal = self.n * self.dt / taps * np.sum((abs(self.rho) ** lag) * np.cos(lag * self.frequency * self.dt))
         return self.c * signal / (1 + signal)
 
     def periodogram(self, omega: np.ndarray, taps: int) -> np.ndarray:
@@ -81,9 +79,7 @@ def erlang_clicks(rng: np.random.Generator, rate: float, duration: float, ntraj:
     result = []
     for _ in range(ntraj):
         events = poisson_clicks(rng, 2 * rate, duration, 1)[0]
-        result.append(
-            events[rng.integers(2) :: 2]
-        )  # which of the two events clicks is a coin's toss: stationary
+        result.append(events[rng.integers(2) :: 2])  # which of the two events clicks is a coin's toss: stationary
     return result
 
 

@@ -97,11 +97,7 @@ def test_filter_current__exponential_is_the_recursion(rng):
 
 @pytest.mark.parametrize("kind", ["boxcar", "exponential", "matched"])
 def test_filter_current__shot_noise_is_one(rng, kind):
-    shape = (
-        {"template": np.hanning(22)[1:-1] * np.exp(0.2j * np.arange(20))}
-        if kind == "matched"
-        else {"window": 2.0}
-    )
+    shape = {"template": np.hanning(22)[1:-1] * np.exp(0.2j * np.arange(20))} if kind == "matched" else {"window": 2.0}
     z = analysis.filter_current(white(rng, 40, 20_000), kind=kind, bin_width=DT, **shape)
     power = np.mean(np.abs(z) ** 2, axis=1)
     assert abs(power.mean() - 1) < 5 * power.std() / np.sqrt(40)
@@ -131,9 +127,7 @@ def test_filter_current__labels(rng):
 
 @pytest.mark.parametrize("window, allowed", [(0.25, "0.2 and 0.3"), (0.04, "0.1"), (1.001, "1 and 1.1")])
 def test_filter_current__window_of_whole_bins(window, allowed):
-    with pytest.raises(
-        ValueError, match=f"Argument `window` must be a whole number.*nearest allowed: {allowed}\\."
-    ):
+    with pytest.raises(ValueError, match=f"Argument `window` must be a whole number.*nearest allowed: {allowed}\\."):
         analysis.filter_current(np.ones(100), window=window, bin_width=DT)
 
 
@@ -220,9 +214,7 @@ def test_phase_difference__closed_forms_agree():
 
 
 def test_phase_difference__independent_noise_is_flat(rng):
-    data = analysis.phase_difference(
-        white(rng, 30, 20_000), white(rng, 30, 20_000), window=0.5, bin_width=DT, bins=20
-    )
+    data = analysis.phase_difference(white(rng, 30, 20_000), white(rng, 30, 20_000), window=0.5, bin_width=DT, bins=20)
     assert np.max(np.abs(data.density - 1 / (2 * np.pi)) / data.density_stderr) < 5
     assert np.all(data.q_abs_biased), "noise only: every modulus is biased upwards"
     assert 0.4 < data.attrs["n_effective"] / data.attrs["n_windows"] < 2.5  # windows are independent
@@ -256,9 +248,7 @@ def test_phase_difference__layout(rng):
 def test_phase_difference__discard(rng):
     a, b = white(rng, 22, 1000), white(rng, 22, 1000)
     short = analysis.phase_difference(a[:, 33:], b[:, 33:], window=0.5, bin_width=DT, bins=6)
-    full = analysis.phase_difference(
-        a, b, window=0.5, bin_width=DT, bins=6, discard=3.25
-    )  # rounded up to 33 bins
+    full = analysis.phase_difference(a, b, window=0.5, bin_width=DT, bins=6, discard=3.25)  # rounded up to 33 bins
     xr.testing.assert_identical(short, full)
     with pytest.raises(ValueError, match="Argument `discard` must be shorter"):
         analysis.phase_difference(a, b, window=0.5, bin_width=DT, discard=100.0)
@@ -295,9 +285,7 @@ def test_circular_histogram__is_numpys(rng):
     counts, _ = np.histogram(np.angle(np.exp(1j * phi)), 12, (-np.pi, np.pi), density=True)
     np.testing.assert_allclose(data.density, counts, rtol=1e-12)
     # errors: scatter of the trajectories' own histograms
-    own = np.array(
-        [np.histogram(np.angle(np.exp(1j * p)), 12, (-np.pi, np.pi), density=True)[0] for p in phi]
-    )
+    own = np.array([np.histogram(np.angle(np.exp(1j * p)), 12, (-np.pi, np.pi), density=True)[0] for p in phi])
     np.testing.assert_allclose(data.density_stderr, own.std(axis=0, ddof=1) / np.sqrt(30), rtol=1e-9)
 
 
@@ -311,9 +299,7 @@ def test_circular_harmonics__reference_and_delta_method(rng):
     data = analysis.circular_harmonics(phi, 3)
     own = np.exp(-1j * phi[:, :, None] * [1, 2, 3]).mean(axis=1)
     np.testing.assert_allclose(data.q, own.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(
-        data.q_stderr.values.imag, own.imag.std(axis=0, ddof=1) / np.sqrt(50), rtol=1e-9
-    )
+    np.testing.assert_allclose(data.q_stderr.values.imag, own.imag.std(axis=0, ddof=1) / np.sqrt(50), rtol=1e-9)
     # |q| along q's own direction
     along = (own * np.exp(-1j * np.angle(own.mean(axis=0)))).real
     np.testing.assert_allclose(data.q_abs_stderr, along.std(axis=0, ddof=1) / np.sqrt(50), rtol=1e-9)

@@ -69,9 +69,7 @@ def test_spectrum__shot_noise_has_floor_one(rng, kind, window):
     floor = analysis.noise_floor(data)
     assert abs(float(floor.floor) - 1) < 5 * float(floor.floor_stderr)
     assert float(floor.floor_stderr) < 0.01
-    assert (
-        analysis.spectrum(current, bin_width=2 * DT, segment=20.0).power.mean() > 1.8
-    )  # power scales with bins
+    assert analysis.spectrum(current, bin_width=2 * DT, segment=20.0).power.mean() > 1.8  # power scales with bins
 
 
 def test_noise_floor__error_is_right(rng):
@@ -79,9 +77,7 @@ def test_noise_floor__error_is_right(rng):
     for window in ("boxcar", "hann"):
         for _ in range(200):
             for current in (white(rng, 1, 3200), rng.standard_normal((1, 3200)) / np.sqrt(DT)):
-                floor = analysis.noise_floor(
-                    analysis.spectrum(current, bin_width=DT, segment=10.0, window=window)
-                )
+                floor = analysis.noise_floor(analysis.spectrum(current, bin_width=DT, segment=10.0, window=window))
                 score.append(float((floor.floor - 1) / floor.floor_stderr))
     # 800 scores: a standard deviation is known to 1/sqrt(1600) = 2.5 %; forgetting the taper, or the mirrored
     # half of a real current's spectrum, would make it 1.21
@@ -115,9 +111,7 @@ def test_spectrum__detrend(rng):
     zero = int(np.argmin(np.abs(plain.frequency.values)))
     assert plain.power[zero] > 50
     assert flat.power[zero] < 2
-    np.testing.assert_allclose(
-        np.delete(flat.power.values, zero), np.delete(plain.power.values, zero), rtol=1e-9
-    )
+    np.testing.assert_allclose(np.delete(flat.power.values, zero), np.delete(plain.power.values, zero), rtol=1e-9)
 
 
 def test_spectrum__arguments():
@@ -261,9 +255,7 @@ def test_frequency_entrainment(rng):
     assert abs(float(found.difference) - 2) < 5 * float(found.difference_stderr)
     assert float(found.difference_stderr) < 0.05
     assert float(found.position_a) > 0 > float(found.position_b)
-    assert float(found.difference_stderr) == pytest.approx(
-        np.hypot(found.position_a_stderr, found.position_b_stderr)
-    )
+    assert float(found.difference_stderr) == pytest.approx(np.hypot(found.position_a_stderr, found.position_b_stderr))
 
 
 def test_peak__unresolved_tone_is_said(rng):

@@ -41,9 +41,7 @@ def scores(request) -> dict[str, np.ndarray]:
         found["density"].append(deviation / data.density_stderr.values)
         q = data.q.values - gaussian_harmonics(k, r)
         found["q"] += [q.real / data.q_stderr.values.real, q.imag / data.q_stderr.values.imag]
-        found["q_abs"].append(
-            (data.q_abs.values - np.abs(gaussian_harmonics(k, r))) / data.q_abs_stderr.values
-        )
+        found["q_abs"].append((data.q_abs.values - np.abs(gaussian_harmonics(k, r))) / data.q_abs_stderr.values)
         p = data.density.values * 2 * np.pi / 20
         naive = np.sqrt(p * (1 - p) / data.attrs["n_windows"]) * 20 / (2 * np.pi)
         found["naive"].append(deviation / naive)
@@ -131,9 +129,7 @@ def test_mean_stderr__too_little_data_is_said_not_guessed(rng):
 
 
 def test_mean_stderr__trajectories_shorter_than_memory_stay_whole(rng):
-    x = rng.standard_normal((10, 1)) + 1e-3 * rng.standard_normal(
-        (10, 200)
-    )  # each trajectory has its own level
+    x = rng.standard_normal((10, 1)) + 1e-3 * rng.standard_normal((10, 200))  # each trajectory has its own level
     data = analysis.mean_stderr(x)
     assert data.attrs["n_blocks"] == 10
     np.testing.assert_allclose(float(data.stderr), x.mean(axis=1).std(ddof=1) / np.sqrt(10), rtol=1e-9)

@@ -260,9 +260,7 @@ def test_husimi_phase_operator__spin_coherent_states(J):
     Q = (2 * J + 1) / (4 * np.pi) * np.einsum("tfi,ij,tfj->tf", kets.conj(), rho, kets).real
     for k in range(1, site.levels):
         expected = np.einsum("t,tf,f->", weights, Q, np.exp(-1j * k * phi)) * 2 * np.pi / 40
-        assert np.trace(husimi_phase_operator(site, site.levels, k) @ rho) == pytest.approx(
-            expected, abs=1e-5
-        )
+        assert np.trace(husimi_phase_operator(site, site.levels, k) @ rho) == pytest.approx(expected, abs=1e-5)
 
 
 def test_phase_distribution__reduced_and_restricted_bases():
@@ -284,9 +282,7 @@ def no_decay_of_a_coherence():
     return System(0 * s.sz, {"flip": 2 * s.sx})
 
 
-@pytest.mark.parametrize(
-    "system", [qnd_qubit(1.0), no_decay_of_a_coherence()], ids=["populations", "coherence"]
-)
+@pytest.mark.parametrize("system", [qnd_qubit(1.0), no_decay_of_a_coherence()], ids=["populations", "coherence"])
 def test_steady_state__not_unique(system):
     with pytest.raises(ValueError, match=r"`system` must have a unique steady state.*initial"):
         steady_state(system)
