@@ -236,8 +236,9 @@ def g2(
 
 
 def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, start: float, reach: float) -> tuple[Blocks, int]:
-    """Whole trajectories if there are enough of them, else equal pieces, 10 times as long as memory and"
-    " `reach`."""
+    """Whole trajectories if there are enough of them, else equal pieces, 10 times as long as memory and
+    `reach`.
+    """
     ntraj = len(pieces)
     tau = math.nan
     per_trajectory = 1

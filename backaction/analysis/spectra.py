@@ -337,8 +337,9 @@ def noise_floor(spec: xr.Dataset, *, band: tuple[float, float] | None = None) ->
 
 
 def _relative_error(spec: xr.Dataset) -> float:
-    """Relative error of one frequency's power, corrected for the taper: one number, since it is ~"
-    " 1/sqrt(M)."""
+    """Relative error of one frequency's power, corrected for the taper: one number, since it is about
+    1/√M.
+    """
     _, power = _as_arrays(spec, "spec")
     stderr = np.asarray(spec["power_stderr"].values) if "power_stderr" in spec else np.full(power.shape, np.nan)
     known = np.isfinite(stderr) & (power > 0)
@@ -354,8 +355,9 @@ def _relative_error(spec: xr.Dataset) -> float:
 
 @dataclass(frozen=True)
 class _Line:
-    """A fitted line and the same from bootstrap replicates; `*_resolved` False: too narrow for the"
-    " segments."""
+    """A fitted line and the same from bootstrap replicates; `*_resolved` False: too narrow for the
+    segments.
+    """
 
     position: float
     height: float  # above the floor
@@ -411,8 +413,9 @@ def _fit(
 
 
 def _read_off(c: NDArray[np.float64], low: float, high: float) -> tuple[float, float, float]:
-    """Maximum of 1/q in [low, high], its height, and the full width at half of it (NaN if a side has no"
-    " crossing)."""
+    """Maximum of 1/q in [low, high], its height, and the full width at half of it (NaN if a side has no
+    crossing).
+    """
     polynomial: Any = np.polynomial.Polynomial(c)
     roots = polynomial.deriv().roots()
     inner = [float(r.real) for r in roots if abs(r.imag) < 1e-9 and low < r.real < high]

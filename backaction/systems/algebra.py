@@ -45,6 +45,10 @@ class Site(ABC):
                 f"Argument `levels` of site {self.name!r} must be an integer >= 2, but is {self.levels!r}."
             )
 
+    def excitations(self, index: Any) -> Any:
+        """Excitations in basis state `index`, as they are counted in a basis' totals."""
+        return index
+
     #: May the number of basis states be chosen freely (bosons), so that a cut-off edge exists?
     truncated = False
 
@@ -195,6 +199,9 @@ class Spin(Levels):
         if J <= 0 or int(2 * J) != 2 * J:
             raise ValueError(f"Argument `J` must be a positive multiple of 1/2, but is {J!r}.")
         super().__init__(name, int(2 * J) + 1)
+
+    def excitations(self, index: Any) -> Any:
+        return self.levels - 1 - index  # level 0 is m = +J
 
     @property
     def J(self) -> float:

@@ -22,7 +22,7 @@ class Basis:
     levels : mapping, optional
         Site name -> number of levels; sites not named keep their default.
     totals : sequence of (site names, limit), optional
-        Keep only states whose occupations over the named sites add to at most `limit`, e.g.
+        Keep only states whose excitations over the named sites (of a spin: from m = −J) add to at most `limit`, e.g.
         ``totals=[(("m1", "m2"), 32)]``.
 
     Examples
@@ -54,7 +54,8 @@ class Basis:
         index = {s.name: i for i, s in enumerate(sites)}
         occupations = np.indices(dims).reshape(len(dims), -1).T if dims else np.zeros((1, 0), dtype=int)
         keep = np.ones(len(occupations), dtype=bool)
-        sums = [(names, limit, occupations[:, [index[n] for n in names]].sum(axis=1)) for names, limit in self.totals]
+        excitations = np.stack([s.excitations(occupations[:, i]) for i, s in enumerate(sites)], axis=1)
+        sums = [(names, limit, excitations[:, [index[n] for n in names]].sum(axis=1)) for names, limit in self.totals]
         for _, limit, total in sums:
             keep &= total <= limit
         edges = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Number, Real
 
 import numpy as np
 from scipy.special import gammaln
@@ -29,27 +30,33 @@ def vacuum() -> SiteState:
 
 
 def fock(n: int) -> SiteState:
-    """Number state |n⟩ of a boson, or level n of a few-level site."""
-    if int(n) != n or n < 0:
+    """Number state |n⟩ of a boson, or level n of a few-level site that is not a spin."""
+    if not isinstance(n, Real) or n < 0 or int(n) != n:
         raise ValueError(f"Argument `n` must be an integer >= 0, but is {n!r}.")
     return SiteState("fock", (int(n),))
 
 
 def coherent(alpha: complex) -> SiteState:
     """Coherent state |α⟩ of a boson, cut off and renormalised; refused if the cut loses over 1e-3."""
-    return SiteState("coherent", (complex(alpha),))
+    return SiteState("coherent", (_finite(alpha, "alpha"),))
 
 
 def thermal(n: float) -> SiteState:
     """Thermal state of a boson with mean occupation `n`; refused if the cut loses over 1e-3."""
-    if not n >= 0:
+    if not isinstance(n, Real) or not 0 <= n < np.inf:
         raise ValueError(f"Argument `n` must be >= 0, but is {n!r}.")
     return SiteState("thermal", (float(n),))
 
 
 def spin(theta: float, phi: float) -> SiteState:
     """Spin coherent state along (θ, φ): θ = 0 is m = +J; ⟨S₊⟩ = J sin θ e^{iφ}."""
-    return SiteState("spin", (float(theta), float(phi)))
+    return SiteState("spin", (_finite(theta, "theta"), _finite(phi, "phi")))
+
+
+def _finite(value: complex, argument: str) -> complex:
+    if not isinstance(value, Number) or not np.isfinite(complex(value)):
+        raise ValueError(f"Argument `{argument}` must be a finite number, but is {value!r}.")
+    return complex(value)
 
 
 def _vacuum(site: Site, levels: int) -> np.ndarray:
@@ -60,6 +67,10 @@ def _vacuum(site: Site, levels: int) -> np.ndarray:
 
 def _fock(site: Site, levels: int, n: complex) -> np.ndarray:
     k = int(n.real)
+    if isinstance(site, Spin):
+        raise ValueError(
+            f"Argument `initial`: fock() does not fit the spin {site.name!r}; use ba.spin(theta, phi) or ba.vacuum()."
+        )
     if k >= levels:
         raise ValueError(f"Argument `initial` asks for level {k} of site {site.name!r}, but only {levels} are kept.")
     vector = np.zeros(levels, dtype=complex)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from .algebra import Operator, Site
 from .basis import Basis, ResolvedBasis, clean
 from .states import SiteState, vacuum
 
-HERMITIAN_TOLERANCE = 1e-10
+HERMITIAN_TOLERANCE = 1e-10  # of |H − H†| relative to the largest element of H
 
 
 def is_matrix(operator: Any) -> bool:
@@ -71,6 +72,12 @@ class System:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for kind in ("channels", "observables"):
+            if not isinstance(getattr(self, kind), Mapping):
+                raise ValueError(
+                    f'Argument `{kind}` must map names to operators, like {{"loss": L}}, '
+                    f"but is {type(getattr(self, kind)).__name__}."
+                )
         named = {
             "H": self.H,
             **{f"channels[{k!r}]": v for k, v in self.channels.items()},
@@ -98,7 +105,7 @@ class System:
             for argument, operator in named.items():
                 if not np.isfinite(operator.norm()):
                     raise ValueError(f"Argument `{argument}` must be finite, but holds NaN or infinity.")
-            excess = (self.H - self.H.dag()).norm()
+            excess, scale = (self.H - self.H.dag()).norm(), self.H.norm()
             by_name: dict[str, Site] = {}
             for argument, operator in named.items():
                 for site in operator.sites:
@@ -108,7 +115,8 @@ class System:
                 raise ValueError("Argument `H` or `channels` must name at least one site, but all are constants.")
         else:
             matrices = {argument: to_matrix(v, argument) for argument, v in named.items()}
-            excess = abs(matrices["H"] - matrices["H"].conj().T).max()
+            excess, scale = abs(matrices["H"] - matrices["H"].conj().T).max(), abs(matrices["H"]).max()
+            self._check_dims(named)
             d = matrices["H"].shape[0]
             for argument, matrix in matrices.items():
                 if matrix.shape != (d, d):
@@ -117,11 +125,30 @@ class System:
                     )
             if self.basis is not None:
                 raise ValueError("Argument `basis` goes with symbolic operators, but H is a matrix.")
-        if not excess <= HERMITIAN_TOLERANCE:
+        if symbolic == {True} and isinstance(self.initial, Mapping):
+            _check_site_states(self.initial, set(by_name))
+        elif symbolic == {False} and self.initial is not None:
+            self.lower().state()
+        if not excess <= HERMITIAN_TOLERANCE * scale:
             raise ValueError(
                 f"Argument `H` must be Hermitian, but H − H† has an entry of {excess:.3g}; "
                 "add the Hermitian conjugate, or make loss a channel."
             )
+
+    def _check_dims(self, named: Mapping[str, Any]) -> None:
+        """QuTiP objects must agree in the factors of their tensor product, not in size only."""
+        dims = {argument: v.dims[0] for argument, v in named.items() if hasattr(v, "dims")}
+        for argument, factors in dims.items():
+            if factors != next(iter(dims.values())):
+                raise ValueError(
+                    f"Argument `{argument}` must have the tensor factors {next(iter(dims.values()))} of "
+                    f"`{next(iter(dims))}`, but has {factors}; mind the order of the factors."
+                )
+
+    @property
+    def factors(self) -> list[int] | None:
+        """Dimensions of the tensor factors of QuTiP matrices; None if H is a bare array or symbolic."""
+        return list(self.H.dims[0]) if hasattr(self.H, "dims") else None
 
     @property
     def symbolic(self) -> bool:
@@ -181,7 +208,11 @@ class System:
         """
         self._check_channel(channel)
         values = list(fractions.values())
-        if any(not 0 <= f <= 1 for f in values) or abs(sum(values) - 1) > 1e-12:
+        if (
+            not all(isinstance(f, Real) for f in values)
+            or any(not 0 <= f <= 1 for f in values)
+            or abs(sum(values) - 1) > 1e-12
+        ):
             raise ValueError(f"Argument `fractions` must lie in [0, 1] and add to 1, but is {fractions}.")
         L = self.channels[channel]
         return self._with_channels([channel], {new: _times(L, f**0.5) for new, f in fractions.items()})
@@ -198,6 +229,8 @@ class System:
         names : sequence of str
             Names of the n outputs.
         """
+        if isinstance(channels, str) or isinstance(names, str):
+            raise ValueError("Arguments `channels` and `names` must be sequences of names, but one is a string.")
         U = np.asarray(U, dtype=complex)
         n = len(channels)
         if len(set(channels)) != n:
@@ -231,7 +264,8 @@ class System:
             H = to_matrix(self.H, "H") - 0.5j * (alpha.conjugate() * matrix - alpha * matrix.conj().T)
             displaced = matrix + alpha * sp.eye_array(matrix.shape[0], format="csr")
         channels = {k: (displaced if k == channel else v) for k, v in self.channels.items()}
-        return replace(self, H=H, channels=channels, name=f"{self.name}.displace")
+        note = self._rewritten([channel], ["displace", alpha.real, alpha.imag])
+        return replace(self, H=H, channels=channels, parameters=note)
 
     def _check_channel(self, channel: str) -> None:
         if channel not in self.channels:
@@ -243,8 +277,13 @@ class System:
         kept = {k: v for k, v in self.channels.items() if k not in old}
         clash = sorted(set(kept) & set(new))
         if clash:
-            raise ValueError(f"New channel names must be free, but {clash} are taken.")
-        return replace(self, channels={**kept, **new}, name=f"{self.name}.rewritten")
+            raise ValueError(f"Argument `names`: new channel names must be free, but {clash} are taken.")
+        return replace(self, channels={**kept, **new}, parameters=self._rewritten(old, list(new)))
+
+    def _rewritten(self, old: Sequence[str], how: Any) -> dict[str, Any]:
+        """Parameters with one more rewriting noted, for the recipe."""
+        earlier = list(self.parameters.get("rewritten", []))
+        return {**self.parameters, "rewritten": [*earlier, [list(old), how]]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,6 +324,7 @@ class LoweredSystem:
                 raise ValueError(f"Argument `{argument}` does not fit the system: {error}") from error
         if not is_matrix(operator):
             raise ValueError(f"Argument `{argument}` must be an operator, but is {type(operator).__name__}.")
+        self._check_factors(operator, argument)
         matrix = to_matrix(operator, argument)
         if matrix.shape != (self.dim, self.dim):
             raise ValueError(
@@ -313,6 +353,7 @@ class LoweredSystem:
         if initial is None or isinstance(initial, Mapping):
             return self._product_state(initial or {})
         if hasattr(initial, "data_as"):
+            self._check_factors(initial, "initial")
             initial = initial.full()
         array = np.asarray(initial)
         if array.dtype == object or array.dtype.kind not in "fciu":
@@ -327,17 +368,22 @@ class LoweredSystem:
             raise ValueError("Argument `initial` must be finite, but holds NaN or infinity.")
         return _checked_density(array) if array.ndim == 2 else _checked_ket(array)
 
+    def _check_factors(self, operator: Any, argument: str) -> None:
+        """A QuTiP object must have the basis' tensor factors, in its order, or be flat."""
+        expected = list(self.basis.dims) if self.system.symbolic else self.system.factors
+        given = list(operator.dims[0]) if hasattr(operator, "dims") else [self.dim]
+        same_size = expected is not None and np.prod(given) == np.prod(expected)
+        if same_size and given not in ([self.dim], expected):
+            order = f" (sites {[s.name for s in self.basis.sites]})" if self.system.symbolic else ""
+            raise ValueError(
+                f"Argument `{argument}` must have the tensor factors {expected}{order}, but has {given}; "
+                "mind the order of the factors."
+            )
+
     def _product_state(self, initial: Mapping[str, Any]) -> np.ndarray:
         if not self.system.symbolic:
             raise ValueError("Argument `initial` by site goes with symbolic systems; give a Qobj or an array.")
-        known = {s.name for s in self.basis.sites}
-        for name, state in initial.items():
-            if name not in known:
-                raise ValueError(f"Argument `initial` names the site {name!r}, but the system has {sorted(known)}.")
-            if not isinstance(state, SiteState):
-                raise ValueError(
-                    f"Argument `initial[{name!r}]` must be a site state such as ba.coherent(1.0), but is {state!r}."
-                )
+        _check_site_states(initial, {s.name for s in self.basis.sites})
         vectors = {
             s.name: initial.get(s.name, vacuum()).lower(s, n)
             for s, n in zip(self.basis.sites, self.basis.dims, strict=True)
@@ -350,6 +396,16 @@ class LoweredSystem:
                 "raise `levels` or `totals`."
             )
         return state / (norm if state.ndim == 2 else np.sqrt(norm))
+
+
+def _check_site_states(initial: Mapping[str, Any], known: set[str]) -> None:
+    for name, state in initial.items():
+        if name not in known:
+            raise ValueError(f"Argument `initial` names the site {name!r}, but the system has {sorted(known)}.")
+        if not isinstance(state, SiteState):
+            raise ValueError(
+                f"Argument `initial[{name!r}]` must be a site state such as ba.coherent(1.0), but is {state!r}."
+            )
 
 
 def _checked_ket(ket: np.ndarray) -> np.ndarray:
