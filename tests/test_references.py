@@ -1,4 +1,4 @@
-"""Exact predictions for records: PHYSICS.md sections 0, 1 and 7, and brute force where there is no number."""
+"""Exact predictions for records: the physics notes, sections 0, 1 and 7, and brute force where there is no number."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_short_window():
 
 
 def cascade(system, channels, levels, G):
-    """Everything of PHYSICS.md section 1 in one Hilbert space: the system and two virtual cavities."""
+    """Everything of the physics notes, section 1 in one Hilbert space: the system and two virtual cavities."""
     lowered = system.lower()
     one = sp.eye_array(lowered.dim)
     ladder = sp.diags_array(np.sqrt(np.arange(1, levels)), offsets=1, shape=(levels, levels))
@@ -381,7 +381,7 @@ def test_measured_covariance__closed_form():
 
 
 def finite_record(omega, T, amplitude, eigenvalue):
-    """PHYSICS.md section 0: 1 + κΣ 2Re[(amp/z)(1 − (1 − e^{−zT})/(zT))], z = iω − λ."""
+    """the physics notes, section 0: 1 + κΣ 2Re[(amp/z)(1 − (1 − e^{−zT})/(zT))], z = iω − λ."""
     z = 1j * omega - eigenvalue
     return 1 + 2 * np.real(amplitude / z * (1 - (1 - np.exp(-z * T)) / (z * T)))
 

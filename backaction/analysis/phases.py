@@ -1,11 +1,11 @@
 """Phases of currents: demodulation, filters, circular histograms and harmonics.
 
-Conventions ([T], PHYSICS.md section 0): an amplitude is ``r exp(-i phi)``, so the phase of one current is
+Conventions ([T], docs/conventions.md): an amplitude is ``r exp(-i phi)``, so the phase of one current is
 ``-arg Z`` and the phase difference of two is ``phi_AB = phi_A - phi_B = arg(Z_B / Z_A)``; the harmonics are
 ``q_k = E[exp(-i k phi)]`` and the density is ``(1/2 pi) [1 + 2 Re sum_k q_k exp(i k phi)]``.
 
 A phase histogram means nothing without its filter: Z is the amplitude of one filtered mode of the output
-field, and the histogram is the Husimi phase distribution of the state of that mode (PHYSICS.md section 1).
+field, and the histogram is the Husimi phase distribution of the state of that mode ([T] section 4.1).
 The filter is therefore in the attrs of every result.
 """
 

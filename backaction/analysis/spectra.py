@@ -1,6 +1,6 @@
 """Power spectra of currents: averaged periodograms, noise floor, lines, and a test against an exact spectrum.
 
-Conventions (PHYSICS.md section 0): angular, two-sided frequencies; ``S(w) = |int I exp(+i w t) dt|^2 / T``
+Conventions (docs/conventions.md): angular, two-sided frequencies; ``S(w) = |int I exp(+i w t) dt|^2 / T``
 ([T] (4.16)), so ``H = w0 a^dag a`` gives a line at +w0, and shot noise has the level 1 for the complex
 heterodyne current (E|dZ|^2 = dt) and for the real homodyne current (E dW^2 = dt) alike.
 """

@@ -69,17 +69,3 @@ def instants(values: Any, argument: str) -> np.ndarray:
     if not ordered or not np.all(np.isfinite(times)):
         raise ValueError(f"Argument `{argument}` must hold finite times >= 0 that do not decrease.")
     return times
-
-
-def memory_limit(value: Any) -> float:
-    """Bytes, from a number or text such as "4 GiB"."""
-    units = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
-    if isinstance(value, str):
-        number, _, unit = value.strip().partition(" ")
-        try:
-            return float(number) * units[unit.strip() or "B"]
-        except (KeyError, ValueError):
-            pass
-    elif isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    raise ValueError(f"Argument `max_memory` must be bytes or text such as '4 GiB', but is {value!r}.")

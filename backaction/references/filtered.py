@@ -1,7 +1,7 @@
 r"""Moments of two filtered output modes, from a hierarchy that the system alone drives.
 
 A filter f, ∫|f|² = 1, of the output of channel L defines a mode v, the virtual cavity into which the
-output is cascaded (PHYSICS.md section 1).  The cavity does not act back, so the operators
+output is cascaded ([T] section 4.1).  The cavity does not act back, so the operators
 
     R_mn = Tr_cavities[v^m ρ v†^n] / √(m! n!),        m = (m_A, m_B),  n = (n_A, n_B)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
+from ..memory import in_bytes
 from ..systems.basis import Basis
 from ..systems.husimi import PHASES, phase_dataset
 from ..systems.system import LoweredSystem, System
 from ..systems.unconditional import Sectors, expectation, resolvent
 from ..unravelings import Unraveling
 from . import cache as disk
-from .arguments import detectors, memory_limit, positive, prepare
+from .arguments import detectors, positive, prepare
 from .filtered import Hierarchy
 from .harmonics import covariance, gaussian_harmonics, summed_harmonics
 
@@ -47,7 +49,7 @@ def phase_distribution(
     """Exact distribution of ``φ = arg(Z_B/Z_A)`` of filtered currents ``Z = ∫f* I dt``, in the steady state.
 
     The pair (Z_A, Z_B) is distributed as the Husimi function of the state of the two filtered output
-    modes, whatever happens in other channels (PHYSICS.md section 1).  That state follows from the
+    modes, whatever happens in other channels ([T] section 4.1).  That state follows from the
     system's master equation, `filtered.Hierarchy`; efficiencies act on it as losses.  With
     ``α = re^{−iφ}`` this is the φ_AB = φ_A − φ_B of `systems.phase_distribution`, which it approaches
     only for a window of the order of the coherence time.
@@ -104,14 +106,16 @@ def phase_distribution(
     if order is not None and not (isinstance(order, (int, np.integer)) and 3 <= order <= 20):
         raise ValueError(f"Argument `order` must be an integer from 3 to 20, but is {order!r}.")
     attrs: dict[str, Any] = {"channels": [d.name for d in watched], "efficiency": efficiencies}
-    attrs |= {"kind": kind, "window": float(window)}
+    if not (isinstance(tolerance, Real) and tolerance > 0):
+        raise ValueError(f"Argument `tolerance` must be > 0, but is {tolerance!r}.")
+    window = math.inf if isinstance(window, Real) and window == math.inf else positive(window, "window")
+    attrs |= {"kind": kind, "window": window}
     if window == math.inf:
         N = _detected_flux(sectors, rho, (L_a, L_b), efficiencies)
         r = N[0, 1] / math.sqrt((1 + N[0, 0].real) * (1 + N[1, 1].real))
         attrs |= {"n_a": N[0, 0].real, "n_b": N[1, 1].real}
         return phase_dataset(gaussian_harmonics(r, harmonics), phases, **attrs)
-    window = positive(window, "window")
-    limit = memory_limit(max_memory)
+    limit = in_bytes(max_memory)
     for attempt in (order,) if order is not None else ORDERS:
         hierarchy = Hierarchy(sectors, rho, (L_a, L_b), int(attempt))
         moments = _moments(hierarchy, kind, window, limit, cache)

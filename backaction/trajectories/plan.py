@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.linalg import norm
 
 from ..systems import LoweredSystem
 from ..unravelings import Detector, Unraveling
@@ -16,12 +17,13 @@ from .kernels.ket import KetPlan
 from .kernels.lane import REACH
 from .propagators import DROP, SPLITTING_DROP, expm, generator, kraus, norm_bound, prune, slot_operators
 
-#: Default step: this over the mean rate of events plus the root-mean-square of H.
+#: Default step: this over the mean rate of events plus the frequency at which H turns what is measured.
 STEP_FRACTION = 0.1
 #: Click times relative to their slot: to rounding where counting is all, well below the step's own error beside
 #: diffusive detectors.
 EXACT_TOLERANCE = 1e-15
 DIFFUSIVE_TOLERANCE = 1e-4
+MAX_SUBSTEPS = 1e9
 
 
 @dataclass(frozen=True)
@@ -100,19 +102,31 @@ def commute(roles: Roles) -> bool:
     return True
 
 
+def frequency(lowered: LoweredSystem, roles: Roles) -> float:
+    """How fast H turns the measured operators: the largest ‖[H, c]‖/‖c‖ (Frobenius) of the diffusive channels."""
+    turning = [0.0]
+    for c, _, _ in roles.diffusive:
+        size = norm(c)
+        if size > 0:
+            turning.append(float(norm(lowered.H @ c - c @ lowered.H) / size))
+    return max(turning)
+
+
 def default_step(lowered: LoweredSystem, roles: Roles) -> float:
-    """A step short against the mean rate of events and the spread of H over the basis."""
+    """A step short against the mean rate of events in the basis and against `frequency`."""
     operators = [c for c, _, _ in roles.diffusive] + roles.unread + [K for group in roles.counted for K in group]
-    d = lowered.dim
-    events = sum(float(abs(L.multiply(L.conj())).sum()) for L in operators) / d
-    mean = lowered.H.trace() / d
-    H2 = float(abs(lowered.H.multiply(lowered.H.conj())).sum()) / d - abs(mean) ** 2
-    rate = events + math.sqrt(max(H2, 0.0))
+    events = sum(float(norm(L)) ** 2 for L in operators) / lowered.dim
+    rate = events + frequency(lowered, roles)
     return STEP_FRACTION / rate if rate > 0 else math.inf
 
 
 def substeps(width: float, step: float, even: bool) -> int:
     """Number of internal steps in a bin."""
+    if not width / step <= MAX_SUBSTEPS:
+        raise ValueError(
+            f"Argument `step` must not be shorter than a bin by a factor above {MAX_SUBSTEPS:.0e}, but is {step:.3g} "
+            f"for bins of {width:.3g}; use a longer step or shorter bins."
+        )
     n = max(1, math.ceil(width / step - 1e-9))
     return n + n % 2 if even else n
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from ..memory import in_bytes, text
 from ..systems import LoweredSystem, System
 from ..unravelings import Unraveling
 from . import ensemble, noise
 from .levels import Density, Ket, Level, as_level
-from .plan import Roles, assign, density_plan, is_complete, ket_plan
+from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
 from .record import dataset
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Mean probability of an event per step above which the step is called coarse.
 COARSE = 0.15
+#: The same for the angle by which H turns what is measured, in rad per step.
+TURN = 0.5
 #: Mean population of a cut-off edge above which it is reported.
 EDGE = 2e-3
 
@@ -62,7 +64,7 @@ def simulate(
     initial : optional
         None (the system's default, else every site in its ground state); ``{"a": ba.coherent(1)}``; a Qobj or
         array ((d,) ket, (d, d) density matrix); an array per trajectory, (ntraj, d) or (ntraj, d, d); an earlier
-        dataset with states (continues it); or ``"steady"``, the unconditional steady state.
+        dataset with states (continues it; give another seed); or ``"steady"``, the unconditional steady state.
     seed : int, optional
         Trajectory k depends on (seed, k) only: more trajectories extend an ensemble.
 
@@ -74,8 +76,8 @@ def simulate(
     step : float, optional
         Upper bound of the internal step, which divides the bins; chosen from the rates if None.  Runs with
         counters only have no step error: leave it unset there.
-    observables : sequence of str or mapping of str to operator
-        Names from `system.observables`, or operators, followed at the edges of the bins.
+    observables : sequence of str, or mapping of str to operator
+        Names from `system.observables`, or names of your own with operators; followed at the edges of the bins.
     states : bool
         Keep the states, too.
     save_every : int
@@ -90,12 +92,13 @@ def simulate(
     Returns
     -------
     xarray.Dataset
-        Dims ``trajectory``, ``bin`` (centres), ``time`` (edges).  ``current_<channel>`` (trajectory, bin): bin
-        averages of ``I dt = √η⟨L⟩dt + (dW_x + i dW_y)/√2`` (heterodyne, complex) or
-        ``I dt = √η⟨e^{−iφ}L + h.c.⟩dt + dW`` (homodyne, real).  ``counts_<channel>`` (trajectory, bin),
-        ``click_time_<channel>`` and ``click_count_<channel>``: clicks in CF's contiguous ragged form.
-        ``expect_<observable>`` (trajectory, time), or ``hidden_<observable>`` where the state vector also knows
-        what hidden detectors saw.  ``state`` if asked for.  ``edge_population`` (trajectory, edge).
+        Dims ``trajectory``, ``bin`` (centres; ``bin_width``), ``time`` (edges).
+        ``current_<channel>`` (trajectory, bin): bin averages of ``I dt = √η⟨L⟩dt + (dW_x + i dW_y)/√2``
+        (heterodyne, complex) or ``I dt = √η⟨e^{−iφ}L + h.c.⟩dt + dW`` (homodyne, real).
+        ``counts_<channel>`` (trajectory, bin), ``click_time_<channel>`` and ``click_count_<channel>``: clicks in
+        CF's contiguous ragged form.  ``expect_<observable>`` (trajectory, time), or ``hidden_<observable>`` where
+        the state also knows what hidden detectors saw.  ``state`` if asked for.
+        ``edge_population`` (trajectory, edge), for symbolic systems.
 
     Raises
     ------
@@ -129,9 +132,11 @@ def simulate(
     save_every = _count(save_every, "save_every")
     if step is not None and not (isinstance(step, Real) and 0 < step < math.inf):
         raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
-    if not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
+    if not isinstance(states, (bool, np.bool_)):
+        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
         raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
-    limit = _bytes(max_memory)
+    limit = in_bytes(max_memory)
     seed_used = noise.entropy(seed)
     chosen = as_level(level)
 
@@ -139,11 +144,21 @@ def simulate(
     lowered = system.lower(chosen.basis if chosen else None)
     operators = _observables(lowered, observables)
     start, per_trajectory = _initial(lowered, initial, ntraj)
+    knows_hidden = False
+    if hasattr(initial, "data_vars"):
+        if initial.attrs.get("seed") == str(seed_used):
+            raise ValueError(
+                f"Argument `seed` must differ from that of the run which `initial` continues, but is {seed!r} again: "
+                "the noise would repeat. Pass another seed, or None."
+            )
+        knows_hidden = initial.attrs.get("level") == "ket" and not initial.attrs.get("complete", 1)
     pure = all(state.ndim == 1 for state in start)
-    complete = is_complete(lowered, unraveling) and pure
+    complete = is_complete(lowered, unraveling) and pure and not knows_hidden
     hidden = any(not d.recorded for d in unraveling.detectors)
     if chosen is None:
-        chosen = Ket() if complete or hidden or not (operators or states) else Density()
+        mixed_each = per_trajectory and not pure  # kets cannot be drawn from as many mixtures as there are trajectories
+        needs_density = bool(operators or states or mixed_each)
+        chosen = Ket() if complete or hidden or not needs_density else Density()
     is_ket = isinstance(chosen, Ket)
     roles = assign(lowered, unraveling, hidden=is_ket)
     if not (operators or states or roles.currents or roles.counters):
@@ -165,15 +180,16 @@ def simulate(
     batches, interrupted = ensemble.run(job, int(n_jobs), progress)
 
     # === collect
+    dt = max(r.plan.dt for r in runs)
     edge_names = list(lowered.basis.edges)
-    _warn(batches, edge_names, bool(roles.diffusive), runs)
-    hermitian = {name: abs(O - O.conj().T).max() < 1e-12 for name, O in operators.items()}
+    _warn(batches, edge_names, bool(roles.diffusive), dt, dt * frequency(lowered, roles))
+    hermitian = {name: abs(O - O.conj().T).max() <= 1e-10 * abs(O).max() for name, O in operators.items()}
     attrs = {
         "title": f"{system.name} monitored by {unraveling!r}",
         "level": "ket" if is_ket else "density",
         "complete": int(complete),
         "interrupted": int(interrupted),
-        "step": runs[0].plan.dt,
+        "step": dt,
         "seed": str(seed_used),
         "recipe": _recipe(
             system,
@@ -189,7 +205,7 @@ def simulate(
             initial,
         ),
     }
-    prefix = "expect" if complete or not is_ket else "hidden"
+    prefix = "hidden" if knows_hidden or (is_ket and not complete) else "expect"
     return dataset(
         batches, edges, save_every, roles.currents, roles.counters, hermitian, prefix, states, lowered.dim,
         is_ket, edge_names, attrs,
@@ -198,6 +214,8 @@ def simulate(
 
 def _times(times: Any) -> np.ndarray:
     try:
+        if np.iscomplexobj(times):
+            raise TypeError("complex")
         edges = np.asarray(times, dtype=float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"Argument `times` must hold real numbers, but is {times!r}.") from error
@@ -231,28 +249,6 @@ def _count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"Argument `{name}` must be an integer >= 1, but is {value!r}.")
     return int(value)
-
-
-_UNITS = {
-    "": 1,
-    "B": 1,
-    "KB": 1e3,
-    "MB": 1e6,
-    "GB": 1e9,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-    "TIB": 2**40,
-}
-
-
-def _bytes(value: str | float) -> float:
-    if isinstance(value, Real) and value > 0:
-        return float(value)
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*", str(value))
-    if not match or match[2].upper() not in _UNITS:
-        raise ValueError(f'Argument `max_memory` must be a number of bytes or like "2 GiB", but is {value!r}.')
-    return float(match[1]) * _UNITS[match[2].upper()]
 
 
 def _observables(lowered: LoweredSystem, observables: Any) -> dict[str, sp.csr_array]:
@@ -289,6 +285,8 @@ def _initial(lowered: LoweredSystem, initial: Any, ntraj: int) -> tuple[list[np.
         states = _last_states(initial)
         many = True
     else:
+        if isinstance(initial, (list, tuple)) and len(initial) and hasattr(initial[0], "data_as"):
+            raise ValueError("Argument `initial`: stack the states into one array, (ntraj, d) or (ntraj, d, d).")
         states = initial if isinstance(initial, np.ndarray) else np.empty(0)
         # (ntraj, d) rows of norm 1 against (d, d), whose squared elements add to at most 1
         rows = states.ndim == 2 and states.shape[1] == d and np.allclose(np.linalg.norm(states, axis=1), 1.0, atol=1e-6)
@@ -350,35 +348,27 @@ def _check_memory(
         plan = threads * d * d * (4 * 4 * 8 + (2 * 4 * 8 + 31 * 16 if counting else 0))
         if plan > limit:
             raise ValueError(
-                f"Argument `max_memory` is {_size(limit)}, but density matrices of dimension {d} need {_size(plan)}. "
-                "Ask "
+                f"Argument `max_memory` is {text(limit)}, but density matrices of dimension {d} need {text(plan)}. Ask "
                 "for records only (no `observables`, no `states`), watch every channel, shrink the basis, use fewer "
-                f'`n_jobs`, or pass max_memory="{_size(1.2 * plan)}".'
+                f'`n_jobs`, or pass max_memory="{text(1.2 * plan)}".'
             )
     size = (d if isinstance(level, Ket) else d * d) if states else 0
-    result = 16.0 * ntraj * (n_bins * len(roles.currents) + n_saved * (n_observables + size))
+    result = ntraj * (n_bins * (16.0 * len(roles.currents) + 8.0 * len(roles.counters)))
+    result += 16.0 * ntraj * n_saved * (n_observables + size)
     if result > limit:
         raise ValueError(
-            f"Argument `max_memory` is {_size(limit)}, but the result needs {_size(result)}. Use `save_every`, fewer "
-            f'trajectories or wider bins, drop `states`, or pass max_memory="{_size(1.2 * result)}".'
+            f"Argument `max_memory` is {text(limit)}, but the result needs {text(result)}. Use `save_every`, fewer "
+            f'trajectories or wider bins, drop `states`, or pass max_memory="{text(1.2 * result)}".'
         )
 
 
-def _size(n: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if n < 1024:
-            return f"{n:.3g} {unit}"
-        n /= 1024
-    return f"{n:.3g} GiB"
-
-
-def _warn(batches: list[ensemble.Batch], edge_names: list[str], diffusive: bool, runs: list[ensemble.Run]) -> None:
+def _warn(batches: list[ensemble.Batch], edge_names: list[str], diffusive: bool, dt: float, turn: float) -> None:
     hazard = float(np.mean(np.concatenate([b.hazard for b in batches])))
-    if diffusive and hazard > COARSE:
-        dt = max(r.plan.dt for r in runs)
+    if diffusive and (hazard > COARSE or turn > TURN):
+        better = dt / 3 * min(COARSE / hazard if hazard else math.inf, TURN / turn if turn else math.inf)
         warnings.warn(
-            f"The step {dt:.3g} is coarse: {hazard:.2g} events per step. "
-            f"Pass step={dt * COARSE / 3 / hazard:.2g} or less.",
+            f"The step {dt:.3g} is coarse: {hazard:.2g} events per step; H turns what is measured by {turn:.2g} rad. "
+            f"Pass step={better:.2g} or less.",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -391,6 +381,12 @@ def _warn(batches: list[ensemble.Batch], edge_names: list[str], diffusive: bool,
                 RuntimeWarning,
                 stacklevel=3,
             )
+
+
+def _axis(edges: np.ndarray) -> Any:
+    """The edges as numpy.linspace makes them, or all of them."""
+    uniform = np.array_equal(edges, np.linspace(edges[0], edges[-1], len(edges)))
+    return {"linspace": [edges[0], edges[-1], len(edges)]} if uniform else edges.tolist()
 
 
 def _recipe(
@@ -416,7 +412,7 @@ def _recipe(
         {
             "system": {"name": system.name, "parameters": dict(system.parameters)},
             "unraveling": repr(unraveling),
-            "times": {"first": edges[0], "last": edges[-1], "edges": len(edges)},
+            "times": _axis(edges),
             "ntraj": ntraj,
             "seed": seed,
             "level": str(level),
@@ -424,7 +420,7 @@ def _recipe(
             "observables": observables,
             "states": states,
             "save_every": save_every,
-            "initial": None if initial is None else str(type(initial).__name__),
+            "initial": initial if initial is None or isinstance(initial, str) else repr(initial)[:2000],
             "versions": versions,
         },
         default=str,

@@ -61,7 +61,7 @@ def gaussian_phase_density(phi: np.ndarray, r: complex) -> np.ndarray:
 
 
 def gaussian_harmonics(k: np.ndarray, r: complex) -> np.ndarray:
-    """q_k = E[exp(-i k phi)] of the same law (PHYSICS.md section 1)."""
+    """q_k = E[exp(-i k phi)] of the same law (the physics notes, section 1)."""
     return r**k * gamma(1 + k / 2) ** 2 / factorial(k) * hyp2f1(k / 2, k / 2, k + 1, abs(r) ** 2)
 
 

@@ -77,7 +77,7 @@ def test_filter_current__matched_is_a_naive_loop(rng):
 
 
 def test_filter_current__exponential_is_the_recursion(rng):
-    # dz = -G/2 z dt + sqrt(G) I dt, the cavity of PHYSICS.md section 1, by its exact propagator over bins
+    # dz = -G/2 z dt + sqrt(G) I dt, the cavity of the physics notes, section 1, by its exact propagator over bins
     dt, window = 0.01, 1.0
     current = (rng.standard_normal(3000) + 1j * rng.standard_normal(3000)) / np.sqrt(2 * dt)
     z, times, decay = 0j, [], np.exp(-dt / (2 * window))

@@ -1,4 +1,4 @@
-"""Cascaded systems, PHYSICS.md section 7 (e): a source drives a target, nothing comes back."""
+"""Cascaded systems, the physics notes, section 7 (e): a source drives a target, nothing comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dark counts, PHYSICS.md section 7 (g): what a counter of efficiency η and dark rate ν knows of a decaying qubit."""
+"""Dark counts, the physics notes, section 7 (g): what a counter of efficiency η and dark rate ν knows of a decaying qubit."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_state_is_a_function_of_the_clicks(efficiency, dark_rate):
     assert max(errors) < 1e-10
     assert max(other_rate) > 1e-3
     assert max(other_efficiency) > 1e-3
-    # before the first click, as written in PHYSICS.md
+    # before the first click, as written in the physics notes
     decay = np.exp(-GAMMA * TIMES)
     before = decay / (1 - efficiency * (1 - decay))
     for i, t in enumerate(paths):

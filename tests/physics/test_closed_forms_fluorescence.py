@@ -1,4 +1,4 @@
-"""Resonance fluorescence, PHYSICS.md section 7 (a): waiting times, g², counting, Mollow, squeezing."""
+"""Resonance fluorescence, the physics notes, section 7 (a): waiting times, g², counting, Mollow, squeezing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a current holds beyond its prediction is white, PHYSICS.md section 7 (f): variance 1/Δ, no memory."""
+"""What a current holds beyond its prediction is white, the physics notes, section 7 (f): variance 1/Δ, no memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Degenerate parametric oscillator, PHYSICS.md section 7 (d): conditional variances and output spectra."""
+"""Degenerate parametric oscillator, the physics notes, section 7 (d): conditional variances and output spectra."""
 
 from __future__ import annotations
 

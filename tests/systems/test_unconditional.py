@@ -1,4 +1,4 @@
-"""Unconditional results against QuTiP and the numbers of PHYSICS.md sections 2 and 3."""
+"""Unconditional results against QuTiP and the numbers of the physics notes, sections 2 and 3."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ CASES = {
 
 
 def model_of(system, unraveling):
-    """The reference's lists, straight from DESIGN.md section 3."""
+    """The reference's lists, straight from docs/conventions.md."""
     lowered = system.lower()
     L = {k: v.toarray() for k, v in lowered.channels.items()}
     model = Model(lowered.H.toarray())

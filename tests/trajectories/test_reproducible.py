@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 
 import joblib
 import numpy as np
@@ -177,8 +178,11 @@ def test_ctrl_c_before_anything_is_finished_is_an_interrupt(monkeypatch):
     assert not ensemble._LIVE
 
 
-def test_ctrl_c_among_threads_keeps_what_is_finished(monkeypatch):
+def test_ctrl_c_among_threads_keeps_what_is_finished(monkeypatch, request):
     """The main thread is interrupted while the workers compute, as by a signal."""
+    # a shell that runs us in the background has SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     whole = simulate("ket", ntraj=400)
     done = []
 

@@ -308,7 +308,7 @@ def test_a_dataset_is_continued_from_its_last_state(unraveling, level, ntraj):
 
 def test_a_ket_dataset_can_be_continued_as_density_matrices():
     first = simulate(QUBIT, ba.Homodyne("loss"), TIMES, ntraj=3, states=True, observables=["sx"])
-    second = simulate(QUBIT, None, TIMES + 1, ntraj=3, initial=first, observables=["sx"])
+    second = simulate(QUBIT, None, TIMES + 1, ntraj=3, initial=first, seed=2, observables=["sx"])
     np.testing.assert_allclose(second["expect_sx"][:, 0], first["expect_sx"][:, -1], atol=1e-14)
 
 
@@ -316,7 +316,7 @@ def test_steady_is_the_unconditional_steady_state():
     data = simulate(SPINS, None, TIMES, initial="steady", observables=["sz_a", "coherence"])
     for name in ("expect_sz_a", "expect_coherence"):
         np.testing.assert_allclose(data[name][0], data[name][0, 0], atol=1e-10)
-    # PHYSICS.md section 3, V = 1, δ = 0.5
+    # the physics notes, section 3, V = 1, δ = 0.5
     assert complex(data["expect_coherence"][0, 0]) == pytest.approx(-0.05084746 - 0.01016949j, abs=1e-7)
 
 
