@@ -1,4 +1,4 @@
-"""A damped cavity from a coherent state, the physics notes, section 7 (b): the same on every record of every detector."""
+"""A damped cavity from a coherent state, physics notes 7 (b): the same on every record of every detector."""
 
 from __future__ import annotations
 

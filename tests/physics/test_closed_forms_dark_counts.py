@@ -1,4 +1,4 @@
-"""Dark counts, the physics notes, section 7 (g): what a counter of efficiency η and dark rate ν knows of a decaying qubit."""
+"""Dark counts, physics notes 7 (g): what a counter of efficiency η and dark rate ν knows of a decaying qubit."""
 
 from __future__ import annotations
 

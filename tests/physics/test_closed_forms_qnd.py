@@ -1,4 +1,4 @@
-"""A non-demolition measurement of σ_z, the physics notes, section 7 (c): the conditional state is a function of the record."""
+"""A non-demolition measurement of σ_z, physics notes 7 (c): the conditional state is a function of the record."""
 
 from __future__ import annotations
 
