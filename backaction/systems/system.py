@@ -215,7 +215,8 @@ class System:
         ):
             raise ValueError(f"Argument `fractions` must lie in [0, 1] and add to 1, but is {fractions}.")
         L = self.channels[channel]
-        return self._with_channels([channel], {new: _times(L, f**0.5) for new, f in fractions.items()})
+        new = {name: _times(L, f**0.5) for name, f in fractions.items()}
+        return self._with_channels([channel], new, dict(fractions))
 
     def mix(self, channels: Sequence[str], U: Any, names: Sequence[str]) -> System:
         """Interfere channels on a linear network: L'_i = Σ_j U_ij L_j with U unitary.
@@ -248,7 +249,8 @@ class System:
         for i, name in enumerate(names):
             terms = [_times(self.channels[c], complex(U[i, j])) for j, c in enumerate(channels)]
             outputs[name] = sum(terms[1:], terms[0])
-        return self._with_channels(channels, outputs)
+        how = ["mix", U.real.tolist(), U.imag.tolist(), list(names)]
+        return self._with_channels(channels, outputs, how)
 
     def displace(self, channel: str, alpha: complex) -> System:
         """Add a coherent amplitude to a channel: L → L + α, H → H − (i/2)(α*L − αL†)."""
@@ -273,12 +275,12 @@ class System:
                 f"Argument `channel` must be one of the system's channels {sorted(self.channels)}, but is {channel!r}."
             )
 
-    def _with_channels(self, old: Sequence[str], new: Mapping[str, Any]) -> System:
+    def _with_channels(self, old: Sequence[str], new: Mapping[str, Any], how: Any) -> System:
         kept = {k: v for k, v in self.channels.items() if k not in old}
         clash = sorted(set(kept) & set(new))
         if clash:
             raise ValueError(f"Argument `names`: new channel names must be free, but {clash} are taken.")
-        return replace(self, channels={**kept, **new}, parameters=self._rewritten(old, list(new)))
+        return replace(self, channels={**kept, **new}, parameters=self._rewritten(old, how))
 
     def _rewritten(self, old: Sequence[str], how: Any) -> dict[str, Any]:
         """Parameters with one more rewriting noted, for the recipe."""

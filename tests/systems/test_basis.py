@@ -128,3 +128,11 @@ def test_bad_bases_are_refused_by_name(make, words):
         make()
     for word in words:
         assert word in str(error.value)
+
+
+def test_totals_count_a_spins_excitations_from_below():
+    basis = Basis(totals=[(("a", "s"), 2)]).resolve([A, S])
+    kept = {tuple(state) for state in basis.occupations}  # spin index 0 is up
+    assert (2, 1) in kept
+    assert (1, 0) in kept
+    assert (2, 0) not in kept

@@ -315,3 +315,38 @@ def test_bad_systems_are_refused_by_name(make, words):
 def test_public_names_are_the_rooms_own():
     assert ba.System is System
     assert ba.systems.System is System
+
+
+def test_tensor_factors_must_agree_in_order():
+    a, b = qutip.tensor(qutip.num(3), qutip.qeye(4)), qutip.tensor(qutip.destroy(4), qutip.qeye(3))
+    with pytest.raises(ValueError, match=r"channels\['l'\].*tensor factors.*order"):
+        System(a, {"l": b})
+    cavity, atom = Boson("cav", 10), Spin("atom")  # sites in the order atom, cav
+    system = System(cavity.n + 0.5 * atom.sz, {"loss": cavity.a})
+    wrong = qutip.tensor(qutip.basis(10, 3), qutip.basis(2, 0))
+    with pytest.raises(ValueError, match=r"`initial`.*tensor factors \[2, 10\].*order"):
+        system.lower().state(wrong)
+    right = qutip.tensor(qutip.basis(2, 0), qutip.basis(10, 3))
+    np.testing.assert_allclose(system.lower().state(right), right.full()[:, 0])
+
+
+def test_hermiticity_is_relative_to_the_size_of_h():
+    random = np.random.default_rng(3)
+    U, _ = np.linalg.qr(random.normal(size=(5, 5)) + 1j * random.normal(size=(5, 5)))
+    System(U @ np.diag(random.normal(size=5)) @ U.conj().T * 6e9, {"loss": np.eye(5)})  # SI units: rounding is 1e-6
+    with pytest.raises(ValueError, match="Hermitian"):
+        System(np.array([[0, 9e-11], [0, 0]]), {"loss": np.eye(2)})
+
+
+def test_fock_does_not_fit_a_spin():
+    system = driven_qubit(1.0, 1.0)
+    with pytest.raises(ValueError, match=r"fock\(\) does not fit the spin 's'"):
+        system.lower().state({"s": ba.fock(0)})
+
+
+def test_an_initial_state_is_checked_where_it_enters():
+    a = Boson("a", 4)
+    with pytest.raises(ValueError, match="Argument `initial` names the site 'b'"):
+        System(a.n, {"loss": a.a}, initial={"b": ba.vacuum()})
+    with pytest.raises(ValueError, match=r"Argument `initial` must have shape \(2,\)"):
+        System(np.eye(2), {"loss": np.eye(2)}, initial=np.array([1.0, 0.0, 0.0]))

@@ -581,3 +581,52 @@ def test_progress_is_shown_and_can_be_left_out(capsys):
     shown = capsys.readouterr().err
     assert "trajectories" in shown
     assert "100%" in shown
+
+
+# --- a run that goes on, and a step that is checked
+
+
+def test_a_continued_run_must_not_repeat_its_noise():
+    first = simulate(QUBIT, ba.Homodyne("loss"), TIMES, ntraj=3, states=True)
+    with pytest.raises(ValueError, match=r"Argument `seed` must differ .* noise would repeat"):
+        simulate(QUBIT, ba.Homodyne("loss"), TIMES + 1, ntraj=3, initial=first)
+    second = simulate(QUBIT, ba.Homodyne("loss"), TIMES + 1, ntraj=3, initial=first, seed=6)
+    assert np.all(second["current_loss"].values != first["current_loss"].values)
+
+
+def test_what_a_state_knows_of_hidden_detectors_stays_hidden():
+    half = ba.Homodyne("loss", efficiency=0.5)
+    first = simulate(QUBIT, half, TIMES, ntraj=3, level="ket", states=True, observables=["sz"])
+    assert "hidden_sz" in first
+    second = simulate(QUBIT, half, TIMES + 1, ntraj=3, level="density", initial=first, seed=6, observables=["sz"])
+    assert "hidden_sz" in second
+    assert "expect_sz" not in second
+
+
+def test_mixed_states_per_trajectory_stay_matrices_when_only_records_are_asked_for():
+    half = ba.Homodyne("loss", efficiency=0.5)
+    first = simulate(QUBIT, half, TIMES, ntraj=3, states=True)
+    second = simulate(QUBIT, half, TIMES + 1, ntraj=3, initial=first, seed=6)
+    assert second.attrs["level"] == "density"
+    assert second.sizes["trajectory"] == 3
+
+
+def test_a_step_too_coarse_for_the_hamiltonian_warns():
+    fast = driven_qubit(rabi=2 * np.pi / 0.1, gamma=1.0)  # a whole turn per step, few events
+    edges = np.linspace(0, 1, 11)
+    with pytest.warns(RuntimeWarning, match=r"coarse.*H turns what is measured.*Pass step="):
+        simulate(fast, ba.Homodyne("loss"), edges, step=0.1)
+    simulate(fast, ba.Homodyne("loss"), edges)  # the default is fine
+
+
+def test_the_recipe_keeps_what_was_asked():
+    edges = np.array([0.0, 0.1, 0.3])
+    split = damped_cavity(1.0, levels=3).displace("loss", 0.5 + 1j).split("loss", p=0.25, q=0.75)
+    recipe = json.loads(simulate(split, ba.Homodyne("p"), edges, initial="steady").attrs["recipe"])
+    assert recipe["times"] == edges.tolist()
+    assert recipe["initial"] == "steady"
+    assert recipe["system"]["name"] == "damped_cavity"
+    assert recipe["system"]["parameters"]["rewritten"] == [
+        [["loss"], ["displace", 0.5, 1.0]],
+        [["loss"], {"p": 0.25, "q": 0.75}],
+    ]
