@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backaction import Heterodyne, Homodyne, QuantumJumps, fock
+from backaction import Heterodyne, Homodyne, QuantumJumps
 from backaction.systems import cascaded
+from backaction.systems.states import fock, spin
 from physics.helpers import CONTROL, LIMIT, Regression, run, worst
 
 DETECTORS = {
@@ -51,7 +52,7 @@ def test_a_photon_fills_the_target(case, kinds):
         "level": level,
         "step": None if "jumps" in case else 0.02,
         "observables": ("n_source", "n_target"),
-        "initial": {"source": fock(1 if kinds == "boson" else 0)},  # level 0 of a spin is up
+        "initial": {"source": fock(1) if kinds == "boson" else spin(0.0, 0.0)},
     }
     ntraj = 8192
     system = cascaded(1.0, 1.0, source=kinds, target=kinds)

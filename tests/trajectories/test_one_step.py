@@ -371,3 +371,17 @@ def test_incomplete_runs_are_not_pure():
         states = data["state"].values
         assert np.einsum("tkij,tkji->tk", states, states).real.min() < 0.9
         assert data.attrs["complete"] == 0
+
+
+def test_density_matrices_are_positive_where_counters_click_beside_currents():
+    """Complete monitoring keeps ρ pure, so that a Taylor series cut early in the slot of a click would show."""
+    unraveling = Homodyne("a") + QuantumJumps("b", "c", "d")
+    lowest = []
+    for seed in range(20):
+        system = random_system(4, seed=seed, scale=2.0)
+        psi = np.random.default_rng(seed).normal(size=4)
+        options = {"seed": seed, "level": "density", "step": 0.01, "states": True, "progress": False}
+        data = simulate(system, unraveling, np.linspace(0, 1, 11), 4, initial=psi / la.norm(psi), **options)
+        assert data["click_time_b"].size > 0
+        lowest.append(np.linalg.eigvalsh(data["state"].values).min())
+    assert min(lowest) > -1e-14

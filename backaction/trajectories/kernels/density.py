@@ -236,7 +236,7 @@ def taylor(plan, work, values, h, d):
         for i in range(d * d):
             terms[k, i] *= h / k
             largest = max(largest, abs(terms[k, i]))
-        if largest <= 1e-3 * plan.tolerance * size:
+        if largest <= 1e-18 * size:  # a shorter series would not be positive
             return k
     return MAX_ORDER
 
