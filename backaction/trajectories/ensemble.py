@@ -171,7 +171,9 @@ def run_batch(job: Job, first: int) -> Batch:
     kernel: Callable = ket_kernel.run_ket if job.is_ket else density_kernel.run_density
     plan0 = job.runs[0].plan
     work: Any = (
-        ket_kernel.ket_work(plan0) if isinstance(plan0, ket_kernel.KetPlan) else density_kernel.density_work(plan0)
+        ket_kernel.ket_work(plan0)
+        if isinstance(plan0, ket_kernel.KetPlan)
+        else density_kernel.density_work(*(r.plan for r in job.runs))  # type: ignore[arg-type]
     )
     _start(job, work, rngs, first)
     n_bins = len(job.edges) - 1

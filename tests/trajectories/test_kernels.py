@@ -168,3 +168,14 @@ for level in ("ket", "density"):
 
     # fused multiply-add rounds once where NumPy rounds twice
     np.testing.assert_allclose(numbers(NUMBA_DISABLE_JIT="1"), numbers(NUMBA_DISABLE_JIT="0"), atol=1e-9)
+
+
+def test_scratch_fits_the_widest_pattern_of_several_steps():
+    """At a tiny step the exponential of c†c of a quadrature is banded, at a long one it is full."""
+    a = ba.Boson("a", 8)
+    lowered = ba.System(a.n, {"loss": a.a + a.a.dag()}).lower()
+    roles = plans.assign(lowered, ba.Homodyne("loss"), hidden=False)
+    tiny, long = (plans.density_plan(lowered, roles, [], width, width) for width in (1e-6, 0.01))
+    assert tiny.pattern_col.size < long.pattern_col.size
+    work = density.density_work(tiny, long)
+    assert work.coef_re.size == 16 * long.pattern_col.size

@@ -97,9 +97,10 @@ class DensityWork(NamedTuple):
     jumping: np.ndarray  # `alive` at the end of the slot if the lane does not click
 
 
-def density_work(plan: DensityPlan) -> DensityWork:
-    """Allocate the state and scratch of one batch."""
-    d, n_edges, pattern_nnz = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1, plan.pattern_col.size
+def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
+    """Allocate the state and scratch of one batch that runs these plans, alike but for the step."""
+    d, n_edges = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1
+    pattern_nnz = max(p.pattern_col.size for p in (plan, *others))
     counting = plan.click_ops.size > 0 or plan.exact
     n = d * d * LANES
     kept = n if counting else 1
