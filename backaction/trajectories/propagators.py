@@ -34,6 +34,11 @@ def prune(A: sp.csr_array, drop: float = DROP) -> sp.csr_array:
     return A
 
 
+def largest(A: sp.csr_array) -> float:
+    """Largest modulus of an element."""
+    return float(np.max(np.abs(A.data), initial=0.0))
+
+
 def norm_bound(A: sp.csr_array) -> float:
     """Upper bound of the spectral norm, √(‖A‖₁‖A‖∞)."""
     if A.nnz == 0:
@@ -102,9 +107,11 @@ def kraus(c: sp.csr_array, dt: float) -> tuple[sp.csr_array, sp.csr_array, sp.cs
     """
     rate = c.conj().T @ c
     root = expm(-0.25 * dt * rate)
-    K = [prune(root @ root), prune(root @ c @ root), prune(0.5 * (root @ c @ c @ root))]
+    K = [root @ root, root @ c @ root, 0.5 * (root @ c @ c @ root)]
     C = inverse_root(completeness(K, dt))
-    return prune(K[0] @ C), prune(K[1] @ C), prune(K[2] @ C)
+    K0, K1, K2 = (prune(k @ C, 0.0) for k in K)
+    # K1 and K2 carry units of rate^(1/2) and rate: what is negligible is so against their own size
+    return prune(K0), prune(K1, DROP * largest(K1)), prune(K2, DROP * largest(K2))
 
 
 def completeness(K: list[sp.csr_array] | tuple[sp.csr_array, ...], dt: float) -> sp.csr_array:

@@ -385,3 +385,10 @@ def test_density_matrices_are_positive_where_counters_click_beside_currents():
         assert data["click_time_b"].size > 0
         lowest.append(np.linalg.eigvalsh(data["state"].values).min())
     assert min(lowest) > -1e-14
+
+
+def test_measurement_operators_do_not_depend_on_the_unit_of_time():
+    """The same channel with rates in units of 1e-20: K1 √dt and K2 dt stay what they are."""
+    c = damped_cavity(kappa=1.0, levels=6).lower().channels["loss"]
+    for one, other, power in zip(kraus(c, 1e-2), kraus(1e-10 * c, 1e18), (0, 0.5, 1), strict=True):
+        np.testing.assert_allclose((1e20**power * other).toarray(), one.toarray(), rtol=1e-9, atol=1e-12)
