@@ -37,6 +37,7 @@ _PUBLIC = {
     "Unraveling": "unravelings",
     "Density": "trajectories",
     "Ket": "trajectories",
+    "condition": "trajectories",
     "simulate": "trajectories",
 }
 _ROOMS = ("systems", "unravelings", "trajectories", "analysis", "references")
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
         System,
     )
     from .systems.states import coherent, fock, spin, thermal, vacuum
-    from .trajectories import Density, Ket, simulate
+    from .trajectories import Density, Ket, condition, simulate
     from .unravelings import Heterodyne, Homodyne, QuantumJumps, Unraveling
 
 

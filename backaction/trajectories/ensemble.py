@@ -31,6 +31,22 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Given:
+    """A record to condition on.
+
+    Attributes
+    ----------
+    current : ndarray, (ntraj, n_currents, n_bins) complex
+        Bin averages.
+    clicks : list of (times, counter)
+        Per trajectory, in order of time.
+    """
+
+    current: np.ndarray
+    clicks: list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
 class Job:
     """All that a worker needs; the same for every batch.
 
@@ -56,6 +72,7 @@ class Job:
     n_currents: int
     n_observables: int
     states: bool
+    given: Given | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -85,6 +102,7 @@ class Batch(NamedTuple):
     clicks: list[tuple[np.ndarray, np.ndarray]]  # per trajectory: times, counter
     edges: np.ndarray  # (trajectories, n_edges) time-averaged populations
     hazard: np.ndarray  # (trajectories,) mean probability of an event per step
+    log_likelihood: np.ndarray  # (trajectories,) of a given record, without the counters' reference
 
 
 class Interrupted(Exception):
@@ -180,6 +198,8 @@ def run_batch(job: Job, first: int) -> Batch:
     kept = min(lanes, job.ntraj - first)
     size = (job.dim if job.is_ket else job.dim**2) if job.states else 0
     current = np.empty((lanes, job.n_currents, n_bins), dtype=complex)
+    if job.given is not None:
+        work = _give(job.given, work, current, first, kept)
     expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)
     states = np.zeros((job.n_saved if job.states else 0, lanes, size), dtype=complex)
     if job.is_ket:
@@ -235,6 +255,23 @@ def run_batch(job: Job, first: int) -> Batch:
         _clicks_by_lane(clicks, kept, job.edges),
         work.edges.T[:kept] / n_bins,
         work.hazard[:kept] / steps,
+        work.log_likelihood[:kept] + np.log(work.likelihood[:kept]),
+    )
+
+
+def _give(given: Given, work: Any, current: np.ndarray, first: int, kept: int) -> Any:
+    """Lay the record out for the kernel; lanes beyond the last trajectory repeat it."""
+    lanes = len(current)
+    chosen = first + np.minimum(np.arange(lanes), kept - 1)
+    current[:] = given.current[chosen]
+    clicks = [given.clicks[k] for k in chosen]
+    ends = np.cumsum([len(times) for times, _ in clicks])
+    work.given_stop[:] = ends
+    work.given_next[:] = np.concatenate([[0], ends[:-1]])
+    work.threshold[:] = 0.0
+    return work._replace(
+        given_times=np.concatenate([times for times, _ in clicks]),
+        given_owner=np.concatenate([owner for _, owner in clicks]).astype(np.int64),
     )
 
 

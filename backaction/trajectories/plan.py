@@ -120,15 +120,14 @@ def default_step(lowered: LoweredSystem, roles: Roles) -> float:
     return STEP_FRACTION / rate if rate > 0 else math.inf
 
 
-def substeps(width: float, step: float, even: bool) -> int:
+def substeps(width: float, step: float) -> int:
     """Number of internal steps in a bin."""
     if not width / step <= MAX_SUBSTEPS:
         raise ValueError(
             f"Argument `step` must not be shorter than a bin by a factor above {MAX_SUBSTEPS:.0e}, but is {step:.3g} "
             f"for bins of {width:.3g}; use a longer step or shorter bins."
         )
-    n = max(1, math.ceil(width / step - 1e-9))
-    return n + n % 2 if even else n
+    return max(1, math.ceil(width / step - 1e-9))
 
 
 def ket_plan(
@@ -142,7 +141,7 @@ def ket_plan(
     alternate = not commute(roles)
     if step is None:
         step = default_step(lowered, roles) if roles.diffusive else reach
-    n_sub = substeps(width, step, alternate)
+    n_sub = substeps(width, step)
     dt = width / n_sub
     pack = _Pack(lowered.dim)
     drop = SPLITTING_DROP if roles.diffusive else DROP
@@ -169,6 +168,7 @@ def ket_plan(
         n_sub,
         alternate,
         DIFFUSIVE_TOLERANCE if roles.diffusive else EXACT_TOLERANCE,
+        False,
     )
 
 
@@ -184,7 +184,7 @@ def density_plan(
     exact = not roles.diffusive
     if step is None:
         step = math.inf if exact else default_step(lowered, roles)
-    n_sub = substeps(width, step, alternate)
+    n_sub = substeps(width, step)
     dt = width / n_sub
     pack = _Pack(lowered.dim)
     slots = [[pack.add(None)] * 2] * 2
@@ -230,6 +230,7 @@ def density_plan(
         alternate,
         EXACT_TOLERANCE if exact else DIFFUSIVE_TOLERANCE,
         exact,
+        False,
     )
 
 

@@ -405,7 +405,7 @@ def test_bins_of_linspace_count_as_equal():
     """Rounding of the edges must not make a plan per bin: 2000 bins, one plan, in no time."""
     data = simulate(QUBIT, ba.Homodyne("loss"), np.linspace(0, 200, 2001))
     assert data.sizes["bin"] == 2000
-    from backaction.trajectories.simulate import _runs
+    from backaction.trajectories.arguments import stretches as _runs
 
     assert len(_runs(np.linspace(0, 200, 2001))) == 1
     assert len(_runs(np.arange(0, 30, 0.1))) == 1

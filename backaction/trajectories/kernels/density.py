@@ -22,16 +22,20 @@ from .lane import (
     CLOSING,
     DONE,
     JUMP,
+    LOG_STEPS,
     MAX_ORDER,
     NOISE,
     NOISE_STEPS,
     SAVE,
+    clicks_due,
     complex_values,
     draw,
     horner,
+    load_record,
     newton,
     push_click,
     slot_times,
+    take_logarithm,
 )
 from .products import LANES, add_gain, left, left_lanes, right, right_lanes
 
@@ -69,6 +73,7 @@ class DensityPlan(NamedTuple):
     alternate: bool
     tolerance: float  # of click times, relative to the slot
     exact: bool  # counting only: no splitting, the generator's Taylor series carries every slot
+    given: bool  # as in `KetPlan`
 
 
 class DensityWork(NamedTuple):
@@ -95,6 +100,12 @@ class DensityWork(NamedTuple):
     record: np.ndarray
     place: np.ndarray  # (4,) int: position in the noise, step within the bin, at an edge?, stage of the step
     jumping: np.ndarray  # `alive` at the end of the slot if the lane does not click
+    likelihood: np.ndarray  # these as in `KetWork`
+    log_likelihood: np.ndarray
+    given_times: np.ndarray
+    given_owner: np.ndarray
+    given_next: np.ndarray
+    given_stop: np.ndarray
 
 
 def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
@@ -126,6 +137,12 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         place=np.array([NOISE_STEPS, 0, 1, 0]),
         jumping=np.zeros(LANES),
+        likelihood=np.ones(LANES),
+        log_likelihood=np.zeros(LANES),
+        given_times=np.zeros(0),
+        given_owner=np.zeros(0, dtype=np.int64),
+        given_next=np.zeros(LANES, dtype=np.int64),
+        given_stop=np.zeros(LANES, dtype=np.int64),
     )
 
 
@@ -324,15 +341,63 @@ def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before,
         terms[0] = state
         alive = 1.0
         work.threshold[lane] = rng.random()
-    for r in range(d):
-        for c in range(d):
-            i = (r * d + c) * LANES + lane
-            value2 = 0.5 * (terms[0, r * d + c] + terms[0, c * d + r].conjugate())
-            work.re[i] = value2.real
-            work.im[i] = value2.imag
+    put_lane(work, terms[0], lane, d)
     work.alive[lane] = alive
     work.trial[lane] = trace_of(terms[0], d)
     return times, owner, count
+
+
+@kernel
+def follow_lane(plan, work, values, lane, start, duration, xr, xi, before):
+    """Carry one lane from (xr, xi), of trace `before`, over a slot with given clicks."""
+    d = plan.ptr.shape[1] - 1
+    terms = work.lane
+    state = work.lane[MAX_ORDER + 1]
+    half = work.lane[MAX_ORDER + 2]
+    for i in range(d * d):
+        terms[0, i] = complex(xr[i * LANES + lane], xi[i * LANES + lane]) / before
+    done = 0.0
+    k = work.given_next[lane]
+    while done < duration:
+        clicks = k < work.given_stop[lane] and work.given_times[k] < start + duration
+        stop = min(max(work.given_times[k] - start, done), duration) if clicks else duration
+        while done < stop:
+            h = min(stop - done, plan.reach)
+            order = taylor(plan, work, values, h, d)
+            horner(terms, order, 1.0, state)
+            terms[0] = state
+            done = stop if h >= stop - done else done + h
+        trace = trace_of(terms[0], d)
+        work.likelihood[lane] *= trace
+        if clicks:
+            j = work.given_owner[k]
+            state[:] = 0.0
+            for o in range(plan.click_ptr[j], plan.click_ptr[j + 1]):
+                add_sandwich(plan.ptr[plan.click_ops[o]], plan.col, values, terms[0], half, state, d, True)
+            weight = trace_of(state, d) / trace
+            work.likelihood[lane] *= weight
+            if weight > 0.0:
+                terms[0] = state
+                trace *= weight
+            k += 1
+        for i in range(d * d):
+            terms[0, i] /= trace
+        if not clicks:
+            break
+    work.given_next[lane] = k
+    put_lane(work, terms[0], lane, d)
+    work.trial[lane] = trace_of(terms[0], d)
+
+
+@inlined
+def put_lane(work, x, lane, d):
+    """Write one lane's matrix into the state, Hermitian exactly."""
+    for r in range(d):
+        for c in range(d):
+            i = (r * d + c) * LANES + lane
+            value = 0.5 * (x[r * d + c] + x[c * d + r].conjugate())
+            work.re[i] = value.real
+            work.im[i] = value.imag
 
 
 @inlined
@@ -351,12 +416,26 @@ def survive(work):
     return pending > 0
 
 
+@inlined
+def follow(work, end):
+    """Does any lane have a given click before `end`?  If none does, all move on."""
+    if clicks_due(work, end):
+        return True
+    ratio = div(load4(work.trial, 0), load4(work.trace, 0))
+    store(work.likelihood, 0, mul(load4(work.likelihood, 0), ratio))
+    store(work.trace, 0, load4(work.trial, 0))
+    return False
+
+
 @kernel
 def advance_lanes(plan, work, values, rngs, start, duration, times, owner, count):
-    """`advance_lane` for every lane that `survive` found to click."""
+    """`advance_lane` or `follow_lane` for every lane that clicks."""
     for lane in range(LANES):
         if work.jumping[lane] >= work.threshold[lane]:
             work.alive[lane] = work.jumping[lane]
+            work.likelihood[lane] *= work.trial[lane] / work.trace[lane]
+        elif plan.given:
+            follow_lane(plan, work, values, lane, start, duration, work.backup_re, work.backup_im, work.trace[lane])
         else:
             times, owner, count = advance_lane(
                 plan,
@@ -422,8 +501,9 @@ def fill_kraus(plan, work, ptr):
 def diffuse(plan, work, noise, step, channel, record):
     """D of one channel: its increment from the noise, added to the record, and the state's update."""
     d = plan.ptr.shape[1] - 1
-    for i in range(3):
-        expect(plan, work, plan.moments[channel, i], work.sums, 2 * i * LANES)
+    if not plan.given:
+        for i in range(3):
+            expect(plan, work, plan.moments[channel, i], work.sums, 2 * i * LANES)
     increments(plan, work, record, noise, step, channel, LANES, div(splat4(1.0), load4(work.trace, 0)))
     ptr = plan.pattern_ptr[channel]
     fill_kraus(plan, work, ptr)
@@ -433,10 +513,12 @@ def diffuse(plan, work, noise, step, channel, record):
     )  # fmt: skip
     right_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re2, work.im2, work.re, work.im)
     traces(work, d, work.trace)
+    if plan.given:
+        store(work.likelihood, 0, mul(load4(work.likelihood, 0), load4(work.trace, 0)))
 
 
 @inlined
-def propagate(plan, work, half):
+def propagate(plan, work, t0, stage, at_edge, b, s):
     """One slot on all lanes; True if the caller must advance lanes that click (all of them for `exact` plans)."""
     if plan.click_ops.size > 0 or plan.exact:
         for i in range(work.backup_re.size):
@@ -445,15 +527,18 @@ def propagate(plan, work, half):
     if plan.exact:
         store(work.jumping, 0, splat4(-1.0))
         return True
-    slot(plan, work, 1 if half else 0, 0.5 * plan.dt if half else plan.dt)
+    begin, duration = slot_times(stage, at_edge, b, s, plan.dt, plan.n_sub, plan.kinds.size)
+    slot(plan, work, 0 if duration == plan.dt else 1, duration)
     if plan.click_ops.size == 0:
         store(work.trace, 0, load4(work.trial, 0))
         return False
+    if plan.given:
+        return follow(work, t0 + begin + duration)
     return survive(work)
 
 
 @inner_loop
-def advance(plan, work, first, b, b_stop, save_every, close, width, current):
+def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, current):
     """Run on from bin b until something needs the caller, as `ket.advance`; (why, b, stage)."""
     n_diffusive = plan.kinds.size
     position, s, at_edge, stage = work.place[0], work.place[1], work.place[2] == 1, work.place[3]
@@ -461,25 +546,31 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
     why = DONE
     while b < b_stop or stage >= CLOSING:
         if stage == BEFORE:
-            if n_diffusive > 0 and position == NOISE_STEPS:
+            if plan.given:
+                if s == 0:
+                    load_record(current, work.record, first + b, plan.dt)
+            elif n_diffusive > 0 and position == NOISE_STEPS:
                 position = 0
                 why = NOISE
                 break
             stage = BEHIND
-            if propagate(plan, work, n_diffusive > 0 and at_edge):
+            if propagate(plan, work, t0, stage, at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == BEHIND:
+            backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
             for c in range(n_diffusive):
-                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
+                channel = n_diffusive - 1 - c if backwards else c
                 diffuse(plan, work, work.noise, position, channel, work.record)
             position += 1
             at_edge = n_diffusive == 0
             stage = BEFORE
             s += 1
+            if plan.given and (s == plan.n_sub or s % LOG_STEPS == 0):
+                take_logarithm(work)
             if s < plan.n_sub:
                 continue
-            for o in range(current.shape[1]):
+            for o in range(0 if plan.given else current.shape[1]):
                 for lane in range(LANES):
                     current[lane, o, first + b] = complex(
                         work.record[o, 0, lane] * inverse, work.record[o, 1, lane] * inverse
@@ -497,7 +588,7 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
             stage = CLOSING
         if stage == CLOSING:
             stage = CLOSED
-            if propagate(plan, work, True):
+            if propagate(plan, work, t0, stage, at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == CLOSED:
@@ -534,7 +625,7 @@ def run_density(
     b = 0
     values = complex_values(plan.re, plan.im)
     while True:
-        why, b, stage = advance(plan, work, first, b, n_bins, save_every, close, width, current)
+        why, b, stage = advance(plan, work, t0, first, offset, b, n_bins, save_every, close, width, current)
         if why == DONE:
             break
         if why == JUMP:

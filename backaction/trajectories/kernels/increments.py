@@ -22,21 +22,16 @@ def sample_homodyne(m_re, g11, q_re, dt, root_dt, half_dt, limit, normal):
     """Increment dY from m = ⟨K0†K1 + 2dt K1†K2⟩, ⟨K1†K1⟩, ⟨K0†K2⟩ of normalised states and standard normals.
 
     The law p(dY) ∝ ‖K(dY)ψ‖² G(dY) has, to O(dt²), mean x dt and variance dt + (⟨:x²:⟩ − x²)dt², x = 2 Re m.
-    Returns dY and z2 = dY² − dt.
     """
     x = add(m_re, m_re)
     second = add(add(q_re, q_re), g11)
     gain = clamp(mul(half_dt, sub(add(second, second), mul(x, x))), limit)
-    y = fma(x, dt, mul(root_dt, fma(gain, normal, normal)))
-    return y, sub(mul(y, y), dt)
+    return fma(x, dt, mul(root_dt, fma(gain, normal, normal)))
 
 
 @inlined
 def sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, root_dt, half_dt, limit, normal_x, normal_y):
-    """Increment dZ; E|δZ|² = dt + (⟨c†c⟩ − |m|²)dt², E δZ² = (⟨c²⟩ − m²)dt².
-
-    Returns Re dZ, Im dZ and z2 = dZ*², real and imaginary.
-    """
+    """Increment dZ; E|δZ|² = dt + (⟨c†c⟩ − |m|²)dt², E δZ² = (⟨c²⟩ − m²)dt²; real and imaginary part."""
     x = mul(root_dt, normal_x)
     y = mul(root_dt, normal_y)
     rr = mul(m_re, m_re)
@@ -47,17 +42,12 @@ def sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, root_dt, half_dt, limit, 
     # δZ = w + direct w + cross w*
     z_re = fma(cross_im, y, fma(cross_re, x, fma(direct, x, fma(m_re, dt, x))))
     z_im = fma(neg(cross_re), y, fma(cross_im, x, fma(direct, y, fma(m_im, dt, y))))
-    twice = add(z_re, z_re)
-    return z_re, z_im, sub(mul(z_re, z_re), mul(z_im, z_im)), neg(mul(twice, z_im))
+    return z_re, z_im
 
 
 @inlined
-def increments(plan, work, record, noise, step, channel, lanes, inverse):
-    """Draw the channel's increments for all lanes: into the record, and scaled into work.z.
-
-    `inverse` is 1/⟨ψ|ψ⟩ or 1/Tr ρ; `work.sums` holds, lane by lane, the real and imaginary parts of
-    ⟨K0†K1 + 2dt K1†K2⟩, ⟨K1†K1⟩ and ⟨K0†K2⟩, not yet divided by it.
-    """
+def sample(plan, work, noise, step, channel, lanes, inverse):
+    """The channel's increments for all lanes, real and imaginary part, from `work.sums` and standard normals."""
     m_re = mul(load_as(work.sums, 0, inverse), inverse)
     m_im = mul(load_as(work.sums, lanes, inverse), inverse)
     g11 = mul(load_as(work.sums, 2 * lanes, inverse), inverse)
@@ -70,24 +60,41 @@ def increments(plan, work, record, noise, step, channel, lanes, inverse):
     store(work.hazard, 0, fma(dt, g11, load_as(work.hazard, 0, inverse)))
     if plan.kinds[channel] == 0:
         root_dt = splat_as(np.sqrt(plan.dt), inverse)
-        y_re, u_re = sample_homodyne(m_re, g11, q_re, dt, root_dt, half_dt, limit, load_as(noise, at, inverse))
+        y_re = sample_homodyne(m_re, g11, q_re, dt, root_dt, half_dt, limit, load_as(noise, at, inverse))
         y_im = splat_as(0.0, inverse)
-        u_im = splat_as(0.0, inverse)
     else:
         root_dt = splat_as(np.sqrt(0.5 * plan.dt), inverse)
         normal_x = load_as(noise, at, inverse)
         normal_y = load_as(noise, at + lanes, inverse)
-        y_re, y_im, u_re, u_im = sample_heterodyne(
-            m_re, m_im, g11, q_re, q_im, dt, root_dt, half_dt, limit, normal_x, normal_y
-        )
+        y_re, y_im = sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, root_dt, half_dt, limit, normal_x, normal_y)
+    return y_re, y_im
+
+
+@inlined
+def increments(plan, work, record, noise, step, channel, lanes, inverse):
+    """The channel's increments for all lanes, drawn and added to the record or read from it; scaled into work.z.
+
+    `inverse` is 1/⟨ψ|ψ⟩ or 1/Tr ρ; `work.sums` holds, lane by lane, the real and imaginary parts of
+    ⟨K0†K1 + 2dt K1†K2⟩, ⟨K1†K1⟩ and ⟨K0†K2⟩, not yet divided by it.  The state sees z = dY, z2 = dY² − dt
+    (homodyne) or z = dZ*, z2 = dZ*² (heterodyne).
+    """
     output = plan.outputs[channel]
-    if output >= 0:
-        row = 2 * output * lanes
-        store(record, row, add(load_as(record, row, inverse), y_re))
-        store(record, row + lanes, add(load_as(record, row + lanes, inverse), y_im))
+    row = 2 * output * lanes
+    if plan.given:
+        y_re = load_as(record, row, inverse)
+        y_im = load_as(record, row + lanes, inverse)
+    else:
+        y_re, y_im = sample(plan, work, noise, step, channel, lanes, inverse)
+        if output >= 0:
+            store(record, row, add(load_as(record, row, inverse), y_re))
+            store(record, row + lanes, add(load_as(record, row + lanes, inverse), y_im))
+    u_re = sub(mul(y_re, y_re), mul(y_im, y_im))
+    u_im = neg(mul(add(y_re, y_re), y_im))
+    if plan.kinds[channel] == 0:
+        u_re = sub(u_re, splat_as(plan.dt, inverse))
     scale = sqrt(inverse)  # keeps the state near norm 1
     store(work.z, 0, scale)
     store(work.z, lanes, mul(y_re, scale))
-    store(work.z, 2 * lanes, neg(mul(y_im, scale)))  # z = dZ*
+    store(work.z, 2 * lanes, neg(mul(y_im, scale)))
     store(work.z, 3 * lanes, mul(u_re, scale))
     store(work.z, 4 * lanes, mul(u_im, scale))

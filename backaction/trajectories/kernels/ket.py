@@ -22,18 +22,22 @@ from .lane import (
     CLOSING,
     DONE,
     JUMP,
+    LOG_STEPS,
     MAX_ORDER,
     NOISE,
     NOISE_STEPS,
     SAVE,
+    clicks_due,
     complex_values,
     csr_apply,
     draw,
     horner,
+    load_record,
     newton,
     norm2,
     push_click,
     slot_times,
+    take_logarithm,
 )
 
 LANES = 16
@@ -62,8 +66,9 @@ class KetPlan(NamedTuple):
     edge_index: np.ndarray
     dt: float
     n_sub: int
-    alternate: bool  # reverse the order of the diffusive channels in every second step
+    alternate: bool  # reverse the order of the diffusive channels in every second step of a stretch
     tolerance: float  # of click times, relative to the slot
+    given: bool  # the record is given: nothing is drawn, the likelihood is followed
 
 
 class KetWork(NamedTuple):
@@ -85,6 +90,12 @@ class KetWork(NamedTuple):
     record: np.ndarray  # (n_outputs, 2, 16) sums of the increments in this bin
     place: np.ndarray  # (5,) int: position in the noise, cur, step within the bin, at an edge?, stage of the step
     jumping: np.ndarray  # (16,) `alive` at the end of the slot if the lane does not jump
+    likelihood: np.ndarray  # (16,) of a given record: factors whose logarithm is not yet in `log_likelihood`
+    log_likelihood: np.ndarray  # (16,)
+    given_times: np.ndarray  # given clicks, lane by lane: times
+    given_owner: np.ndarray  # counter
+    given_next: np.ndarray  # (16,) index of the lane's next click
+    given_stop: np.ndarray  # (16,)
 
 
 def ket_work(plan: KetPlan) -> KetWork:
@@ -107,6 +118,12 @@ def ket_work(plan: KetPlan) -> KetWork:
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         place=np.array([NOISE_STEPS, 0, 0, 1, 0]),
         jumping=np.zeros(LANES),
+        likelihood=np.ones(LANES),
+        log_likelihood=np.zeros(LANES),
+        given_times=np.zeros(0),
+        given_owner=np.zeros(0, dtype=np.int64),
+        given_next=np.zeros(LANES, dtype=np.int64),
+        given_stop=np.zeros(LANES, dtype=np.int64),
     )
 
 
@@ -285,6 +302,52 @@ def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, own
     return times, owner, count
 
 
+@kernel
+def follow_lane(plan, work, cur, values, lane, start, duration):
+    """Carry one lane over a slot with given clicks; the result goes to the other copy and `trial`."""
+    d = plan.ptr.shape[1] - 1
+    other = d * LANES - cur
+    terms = work.lane
+    state = work.lane[MAX_ORDER + 1]
+    scale = 1.0 / np.sqrt(work.norm[lane])
+    for r in range(d):
+        i = cur + r * LANES + lane
+        terms[0, r] = scale * complex(work.re[i], work.im[i])
+    done = 0.0
+    k = work.given_next[lane]
+    while done < duration:
+        clicks = k < work.given_stop[lane] and work.given_times[k] < start + duration
+        stop = min(max(work.given_times[k] - start, done), duration) if clicks else duration
+        while done < stop:
+            h = min(stop - done, plan.reach)
+            order = taylor(plan, work, values, h)
+            horner(terms, order, 1.0, state)
+            terms[0] = state
+            done = stop if h >= stop - done else done + h
+        work.likelihood[lane] *= norm2(terms[0])
+        if clicks:
+            weight = 0.0
+            for j in range(plan.jumps.size):  # a complete record: one operator per counter
+                if plan.counters[j] == work.given_owner[k]:
+                    csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, terms[0], state)
+                    weight = norm2(state) / norm2(terms[0])
+            work.likelihood[lane] *= weight
+            if weight > 0.0:
+                terms[0] = state
+            k += 1
+        factor = 1.0 / np.sqrt(norm2(terms[0]))
+        for r in range(d):
+            terms[0, r] *= factor
+        if not clicks:
+            break
+    work.given_next[lane] = k
+    for r in range(d):
+        i = other + r * LANES + lane
+        work.re[i] = terms[0, r].real
+        work.im[i] = terms[0, r].imag
+    work.trial[lane] = norm2(terms[0])
+
+
 @inlined
 def survive(work):
     """Does any lane jump in this slot?  If none does, all move on; else advance those that do not."""
@@ -301,12 +364,26 @@ def survive(work):
     return pending > 0
 
 
+@inlined
+def follow(work, end):
+    """Does any lane have a given click before `end`?  If none does, all move on."""
+    if clicks_due(work, end):
+        return True
+    ratio = div(load16(work.trial, 0), load16(work.norm, 0))
+    store(work.likelihood, 0, mul(load16(work.likelihood, 0), ratio))
+    store(work.norm, 0, load16(work.trial, 0))
+    return False
+
+
 @kernel
 def advance_lanes(plan, work, cur, values, rngs, start, duration, times, owner, count):
-    """`advance_lane` for every lane that `survive` found to jump."""
+    """`advance_lane` or `follow_lane` for every lane that jumps."""
     for lane in range(LANES):
         if work.jumping[lane] >= work.threshold[lane]:
             work.alive[lane] = work.jumping[lane]
+            work.likelihood[lane] *= work.trial[lane] / work.norm[lane]
+        elif plan.given:
+            follow_lane(plan, work, cur, values, lane, start, duration)
         else:
             times, owner, count = advance_lane(
                 plan, work, cur, values, rngs[lane], lane, start, duration, times, owner, count
@@ -370,6 +447,8 @@ def diffuse(plan, work, cur, noise, step, channel, record):
     project(plan, work, channel, cur)
     increments(plan, work, record, noise, step, channel, LANES, div(splat16(1.0), load16(work.norm, 0)))
     combine(work, cur)
+    if plan.given:
+        store(work.likelihood, 0, mul(load16(work.likelihood, 0), load16(work.norm, 0)))
 
 
 @inlined
@@ -408,8 +487,20 @@ def combine(work, cur):
     store(work.norm, 0, total)
 
 
+@inlined
+def settle(plan, work, t0, stage, at_edge, b, s):
+    """After a slot's propagator: does any lane jump?  If none does, all move on."""
+    if plan.jumps.size == 0:
+        store(work.norm, 0, load16(work.trial, 0))
+        return False
+    if plan.given:
+        begin, duration = slot_times(stage, at_edge, b, s, plan.dt, plan.n_sub, plan.kinds.size)
+        return follow(work, t0 + begin + duration)
+    return survive(work)
+
+
 @inner_loop
-def advance(plan, work, first, b, b_stop, save_every, close, width, current):
+def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, current):
     """Run on from bin b until something needs the caller; returns (why, b, stage).
 
     A bin of a diffusive run is P(dt/2) D P(dt) D … D P(dt/2); at an edge that nobody looks at, the two halves are one
@@ -429,30 +520,34 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
     why = DONE
     while b < b_stop or stage >= CLOSING:
         if stage == BEFORE:
-            if n_diffusive > 0 and position == NOISE_STEPS:
+            if plan.given:
+                if s == 0:
+                    load_record(current, work.record, first + b, plan.dt)
+            elif n_diffusive > 0 and position == NOISE_STEPS:
                 position = 0
                 why = NOISE
                 break
             half = n_diffusive > 0 and at_edge
             apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
             stage = BEHIND
-            if plan.jumps.size == 0:
-                store(work.norm, 0, load16(work.trial, 0))
-            elif survive(work):
+            if settle(plan, work, t0, stage, at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == BEHIND:
             cur = n - cur
+            backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
             for c in range(n_diffusive):
-                channel = n_diffusive - 1 - c if (plan.alternate and s % 2 == 1) else c
+                channel = n_diffusive - 1 - c if backwards else c
                 diffuse(plan, work, cur, work.noise, position, channel, work.record)
             position += 1
             at_edge = n_diffusive == 0
             stage = BEFORE
             s += 1
+            if plan.given and (s == plan.n_sub or s % LOG_STEPS == 0):
+                take_logarithm(work)
             if s < plan.n_sub:
                 continue
-            for o in range(current.shape[1]):
+            for o in range(0 if plan.given else current.shape[1]):
                 for lane in range(LANES):
                     current[lane, o, first + b] = complex(
                         work.record[o, 0, lane] * inverse, work.record[o, 1, lane] * inverse
@@ -471,9 +566,7 @@ def advance(plan, work, first, b, b_stop, save_every, close, width, current):
         if stage == CLOSING:
             apply(plan, work, plan.slots[1], cur)
             stage = CLOSED
-            if plan.jumps.size == 0:
-                store(work.norm, 0, load16(work.trial, 0))
-            elif survive(work):
+            if settle(plan, work, t0, stage, at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == CLOSED:
@@ -523,7 +616,7 @@ def run_ket(
     close : bool
         Bring the state to the last edge: here the stretch ends.
     current : (16, n_outputs, all bins) complex
-        Bin averages of the records; written from bin `first`.
+        Bin averages of the records; written from bin `first`, or read if they are given.
     saved : int
         Edges saved so far.
     expectations : (n_observables, all saved, 16) complex; states : (all saved, 16, d) complex
@@ -540,7 +633,7 @@ def run_ket(
     b = 0
     values = complex_values(plan.re, plan.im)
     while True:
-        why, b, stage = advance(plan, work, first, b, n_bins, save_every, close, width, current)
+        why, b, stage = advance(plan, work, t0, first, offset, b, n_bins, save_every, close, width, current)
         if why == DONE:
             break
         if why == JUMP:

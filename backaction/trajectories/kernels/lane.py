@@ -13,6 +13,7 @@ from ..compiled import inlined, kernel
 
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
+LOG_STEPS = 64  # steps after which the likelihood's logarithm is taken
 NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kernel calls begin
 
 
@@ -40,6 +41,37 @@ def slot_times(stage, at_edge, b, s, dt, n_sub, n_diffusive):
     if at_edge:
         return (b * n_sub + s) * dt, 0.5 * dt
     return (b * n_sub + s - 0.5) * dt, dt
+
+
+@inlined
+def load_record(current, record, b, dt):
+    """Increments per step of bin b of a given record: its sum spread evenly over the steps."""
+    for o in range(current.shape[1]):
+        for lane in range(current.shape[0]):
+            record[o, 0, lane] = current[lane, o, b].real * dt
+            record[o, 1, lane] = current[lane, o, b].imag * dt
+
+
+@inlined
+def clicks_due(work, end):
+    """Does any lane have a given click before `end`?  Those that do get `jumping` −1, the others 1."""
+    pending = 0
+    for lane in range(work.jumping.size):
+        k = work.given_next[lane]
+        if k < work.given_stop[lane] and work.given_times[k] < end:
+            work.jumping[lane] = -1.0
+            pending += 1
+        else:
+            work.jumping[lane] = 1.0
+    return pending > 0
+
+
+@inlined
+def take_logarithm(work):
+    """Move the product of likelihood ratios into its logarithm, before it leaves the range of doubles."""
+    for lane in range(work.likelihood.size):
+        work.log_likelihood[lane] += np.log(work.likelihood[lane])
+        work.likelihood[lane] = 1.0
 
 
 @kernel

@@ -1,0 +1,186 @@
+"""What `simulate` and `condition` share: from checked arguments to plans, from finished batches to a dataset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..memory import in_bytes
+from ..systems import LoweredSystem, System
+from ..unravelings import Unraveling
+from . import ensemble
+from .arguments import check_memory, count, initial_states, mixture, observable_matrices, stretches
+from .levels import Density, Ket, Level, as_level
+from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
+from .record import dataset
+from .report import warn_of_limits
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start.
+
+    Attributes
+    ----------
+    prefix : str
+        Of observables in the record: ``expect`` or ``hidden``.
+    complete : bool
+        Does the record determine a pure state?
+    """
+
+    lowered: LoweredSystem
+    roles: Roles
+    runs: list[ensemble.Run]
+    edges: np.ndarray
+    start: list[tuple[float, np.ndarray]]
+    per_trajectory: bool
+    operators: dict[str, sp.csr_array]
+    states: bool
+    save_every: int
+    is_ket: bool
+    complete: bool
+    prefix: str
+    step_asked: float | None
+    given: bool
+
+    @property
+    def step(self) -> float:
+        """The longest internal step."""
+        return max(r.plan.dt for r in self.runs)
+
+    def rebinned(self, edges: np.ndarray, save_every: int) -> Prepared:
+        """The same system and detectors on other bins, with states and nothing else saved."""
+        runs = plan_runs(self.lowered, self.roles, [], edges, self.step_asked, self.is_ket, self.given)
+        return replace(self, runs=runs, edges=edges, operators={}, states=True, save_every=save_every)
+
+    def job(self, seed: int, ntraj: int, given: ensemble.Given | None = None) -> ensemble.Job:
+        """The job of an ensemble."""
+        return ensemble.Job(
+            self.runs, self.edges, self.start, self.per_trajectory, seed, ntraj, self.save_every,
+            len(self.roles.currents), len(self.operators), self.states, given,
+        )  # fmt: skip
+
+    def dataset(self, batches: list[ensemble.Batch], attrs: dict[str, Any], records: bool = True) -> xr.Dataset:
+        """Labelled data of finished batches; warns of populated edges and coarse steps."""
+        edge_names = list(self.lowered.basis.edges)
+        turn = self.step * frequency(self.lowered, self.roles)
+        warn_of_limits(batches, edge_names, bool(self.roles.diffusive), self.step, turn)
+        hermitian = {name: abs(O - O.conj().T).max() <= 1e-10 * abs(O).max() for name, O in self.operators.items()}
+        attrs = {
+            "level": "ket" if self.is_ket else "density",
+            "complete": int(self.complete),
+            "step": self.step,
+            **attrs,
+        }
+        return dataset(
+            batches, self.edges, self.save_every, self.roles.currents if records else (),
+            self.roles.counters if records else (), hermitian, self.prefix, self.states, self.lowered.dim, self.is_ket,
+            edge_names, attrs,
+        )  # fmt: skip
+
+
+def check_system(system: Any, unraveling: Any) -> Unraveling:
+    """The unraveling (empty for None), checked against the system."""
+    if not isinstance(system, System):
+        raise ValueError(f"Argument `system` must be a backaction System, but is {type(system).__name__}.")
+    if unraveling is None:
+        unraveling = Unraveling()
+    if not isinstance(unraveling, Unraveling):
+        raise ValueError(
+            f'Argument `unraveling` must be an Unraveling like ba.Heterodyne("loss"), or None, but is {unraveling!r}.'
+        )
+    unraveling.check(system.channels)
+    return unraveling
+
+
+def prepare(
+    system: System,
+    unraveling: Unraveling,
+    edges: np.ndarray,
+    ntraj: int,
+    *,
+    initial: Any,
+    level: Level | str,
+    step: float | None,
+    observables: Sequence[str] | Mapping[str, Any],
+    states: bool,
+    save_every: int,
+    n_jobs: int,
+    max_memory: str | float,
+    given: bool = False,
+    continues_seed: int | None = None,
+) -> Prepared:
+    """Check, choose the level, lower, plan.
+
+    `given`: the record is given, so that no detector may be hidden and nothing is drawn.
+    `continues_seed`: seed that an earlier dataset passed as `initial` must not have.
+    """
+    save_every = count(save_every, "save_every")
+    if step is not None and not (isinstance(step, Real) and 0 < step < math.inf):
+        raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
+    if not isinstance(states, (bool, np.bool_)):
+        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
+        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
+    limit = in_bytes(max_memory)
+    chosen = as_level(level)
+
+    lowered = system.lower(chosen.basis if chosen else None)
+    operators = observable_matrices(lowered, observables)
+    start, per_trajectory = initial_states(lowered, initial, ntraj)
+    knows_hidden = False
+    if hasattr(initial, "data_vars"):
+        if continues_seed is not None and initial.attrs.get("seed") == str(continues_seed):
+            raise ValueError(
+                f"Argument `seed` must differ from that of the run which `initial` continues, but is {continues_seed} "
+                "again: the noise would repeat. Pass another seed, or None."
+            )
+        knows_hidden = initial.attrs.get("level") == "ket" and not initial.attrs.get("complete", 1)
+    pure = all(state.ndim == 1 for state in start)
+    complete = is_complete(lowered, unraveling) and pure and not knows_hidden
+    hidden = any(not d.recorded for d in unraveling.detectors)
+    if chosen is None:
+        mixed_each = per_trajectory and not pure  # kets cannot be drawn from as many mixtures as there are trajectories
+        needs_density = given or bool(operators or states or mixed_each)
+        chosen = Ket() if complete or (hidden and not given) or not needs_density else Density()
+    is_ket = isinstance(chosen, Ket)
+    if given and is_ket and not complete:
+        raise ValueError(
+            "Argument `level` must be \"density\" where the record does not determine a pure state, but is 'ket'."
+        )
+    roles = assign(lowered, unraveling, hidden=is_ket)
+    check_memory(lowered, roles, chosen, edges, ntraj, save_every, len(operators), states, n_jobs, limit)
+    matrices = list(operators.values())
+    runs = plan_runs(lowered, roles, matrices, edges, step, is_ket, given)
+    return Prepared(
+        lowered, roles, runs, edges, mixture(start, is_ket, per_trajectory), per_trajectory, operators, states,
+        save_every, is_ket, complete, "hidden" if knows_hidden or (is_ket and not complete) else "expect", step, given,
+    )  # fmt: skip
+
+
+def plan_runs(
+    lowered: LoweredSystem,
+    roles: Roles,
+    matrices: list[sp.csr_array],
+    edges: np.ndarray,
+    step: float | None,
+    is_ket: bool,
+    given: bool,
+) -> list[ensemble.Run]:
+    """A plan per width of bins."""
+    make = ket_plan if is_ket else density_plan
+    runs, plans = [], {}
+    for first, n_bins, width in stretches(edges):
+        if width not in plans:
+            plans[width] = make(lowered, roles, matrices, width, step)._replace(given=given)
+        runs.append(ensemble.Run(plans[width], first, n_bins, width))
+    return runs
