@@ -327,11 +327,10 @@ def _bin_error(
             for k in range(kept)
         ]
         redrawn = [_merge(one, edges) for one in lists]
-    states = [
-        _states(prepared, fine, ensemble.Given(*pair), max(1, n_bins // 64) * PARTS)
-        for pair in ((current, clicks), (refined, redrawn))
-    ]
-    return float(np.sqrt(np.mean(_distance(*states, prepared.is_ket) ** 2)))
+    saved = max(1, n_bins // 64) * PARTS
+    even = _states(prepared, fine, ensemble.Given(current, clicks), saved)
+    bridged = _states(prepared, fine, ensemble.Given(refined, redrawn), saved)
+    return float(np.sqrt(np.mean(_distance(even, bridged, prepared.is_ket) ** 2)))
 
 
 def _until(clicks: tuple[np.ndarray, np.ndarray], end: float) -> tuple[np.ndarray, np.ndarray]:

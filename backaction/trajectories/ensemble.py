@@ -205,7 +205,7 @@ def run_batch(job: Job, first: int) -> Batch:
     if job.is_ket:
         ket_kernel.save(plan0, work, 0, 0, expectations, states)
     else:
-        density_kernel.save(plan0, work, 0, expectations, states)
+        density_kernel.save(plan0, work, work.place[1], 0, expectations, states)
     saved = 1
     clicks: list[tuple[np.ndarray, np.ndarray]] = []
     times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
@@ -278,8 +278,10 @@ def _give(given: Given, work: Any, current: np.ndarray, first: int, kept: int) -
 def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
     """Put every lane into its initial state; a mixture is drawn from with the lane's own generator."""
     lanes = job.lanes
-    size = job.dim if job.is_ket else job.dim**2
-    re, im = work.re.reshape(-1, lanes)[:size], work.im.reshape(-1, lanes)[:size]
+    if job.is_ket:
+        re, im = (x.reshape(-1, lanes)[: job.dim] for x in (work.re, work.im))
+    else:
+        re, im = density_kernel.elements(work, job.dim)
     for lane, rng in enumerate(rngs):
         if job.per_trajectory:
             state = job.initial[min(first + lane, len(job.initial) - 1)][1]
@@ -288,8 +290,7 @@ def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
         else:
             cumulative = np.cumsum([p for p, _ in job.initial])
             state = job.initial[int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))][1]
-        flat = np.asarray(state).reshape(-1)
-        re[:, lane], im[:, lane] = flat.real, flat.imag
+        re[..., lane], im[..., lane] = np.real(state), np.imag(state)
         work.threshold[lane] = rng.random()
 
 

@@ -15,6 +15,7 @@ from ..unravelings import Detector, Unraveling
 from .kernels.density import DensityPlan
 from .kernels.ket import KetPlan
 from .kernels.lane import REACH
+from .kernels.products import RUN, stride_of
 from .propagators import DROP, SPLITTING_DROP, expm, generator, kraus, norm_bound, prune, slot_operators
 
 #: Default step: this over the mean rate of events plus the frequency at which H turns what is measured.
@@ -298,38 +299,55 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag), lowest
 
 
-def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """J = Σ L·L† on the upper triangle: which elements each element gathers, with what weights.
+def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """J = Σ L·L† above the diagonal: what each run of columns of a row gathers, from where, with what weights.
 
-    Elements below the diagonal are read as conjugates of those above it.
+    A term is a run of elements r' stride + c', … of ρ times four weights; a run may reach beyond the matrix, with
+    weight 0.
     """
-    pairs = np.zeros((d, d), dtype=np.int64)
-    upper = np.triu_indices(d)
-    pairs[upper] = np.arange(len(upper[0]))
-    n = len(upper[0])
-    total: dict[bool, sp.csr_array] = {}
+    stride = int(stride_of(d))
+    rows, columns, sources, weights = [], [], [], []
     for L in gain:
         coo = L.tocoo()
         r, c = np.repeat(np.arange(L.nnz), L.nnz), np.tile(np.arange(L.nnz), L.nnz)
-        keep = coo.row[r] <= coo.row[c]
+        keep = coo.row[r] // RUN <= coo.row[c] // RUN
         r, c = r[keep], c[keep]
-        target, weight = pairs[coo.row[r], coo.row[c]], coo.data[r] * coo.data[c].conj()
-        i, j = coo.col[r].astype(np.int64), coo.col[c].astype(np.int64)
-        for conjugated in (False, True):
-            mine = (i > j) == conjugated
-            source = np.where(conjugated, j * d + i, i * d + j)[mine]
-            table = sp.csr_array((weight[mine], (target[mine], source)), shape=(n, d * d))
-            total[conjugated] = total[conjugated] + table if conjugated in total else table
-    if not total:
-        return np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 4))
-    direct, mirrored = total[False].tocoo(), total[True].tocoo()
-    row = np.concatenate([direct.row, mirrored.row])
-    order = np.argsort(row, kind="stable")
-    source = np.concatenate([direct.col, mirrored.col])[order].astype(np.int64)
-    w = np.concatenate([direct.data, mirrored.data])[order]
-    sign = np.concatenate([np.ones(direct.nnz), -np.ones(mirrored.nnz)])[order]
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))]).astype(np.int64)
-    return ptr, source, np.ascontiguousarray(np.stack([w.real, w.imag, -sign * w.imag, sign * w.real], axis=1))
+        rows.append(coo.row[r])
+        columns.append(coo.row[c])
+        sources.append(coo.col[r].astype(np.int64) * stride + coo.col[c])
+        weights.append(coo.data[r] * coo.data[c].conj())
+    blocks = [(r, c) for r in range(d) for c in range(r // RUN, stride // RUN)]
+    if not gain or not sum(len(w) for w in weights):
+        return (
+            np.zeros((len(blocks), 4), dtype=np.int64),
+            np.zeros(0, dtype=np.int64),
+            np.zeros((0, 4)),
+            np.zeros((0, 4)),
+        )
+    number = np.zeros((d, stride // RUN), dtype=np.int64)
+    for i, (r, c) in enumerate(blocks):
+        number[r, c] = i
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    block, place = number[row, column // RUN], column % RUN
+    start = np.concatenate(sources) - place  # of the run: element of its first column
+    span = d * stride + RUN
+    keys, term = np.unique(block * span + start + RUN, return_inverse=True)
+    table = np.zeros((len(keys), RUN), dtype=complex)
+    np.add.at(table, (term, place), np.concatenate(weights))
+    block, start = keys // span, keys % span - RUN
+    is_complex = np.any(table.imag != 0, axis=1)
+    order = np.lexsort((start, is_complex, block))
+    table, block, start, is_complex = table[order], block[order], start[order], is_complex[order]
+    n = len(blocks)
+    all_, complex_ = np.bincount(block, minlength=n), np.bincount(block, weights=is_complex, minlength=n).astype(int)
+    end = np.cumsum(all_)
+    ptr = np.stack([end - all_, end - complex_, end, end - complex_ - (np.cumsum(complex_) - complex_)], axis=1)
+    return (
+        np.ascontiguousarray(ptr.astype(np.int64)),
+        start.astype(np.int64),
+        np.ascontiguousarray(table.real),
+        np.ascontiguousarray(table.imag[is_complex]),
+    )
 
 
 def _edges(lowered: LoweredSystem) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,10 @@
-"""Short vectors of doubles as numba values, so that sums over lanes stay in registers.
+"""Short vectors as numba values, so that sums over lanes stay in registers.
 
 numba accumulates ``y[r, lane] += …`` through memory, because it cannot prove that `y` does not alias
 the input; a first-class vector value lets LLVM keep the row's sum in registers (38 against 10 GF/s
-for a banded complex operator on 16 lanes).  Two widths: 16 for lanes of state vectors and for runs
-of columns, 4 for lanes of density matrices; arithmetic takes either.
+for a banded complex operator on 16 lanes).  Widths of doubles: 16 for lanes of state vectors and for runs
+of columns, 4 for lanes of density matrices; and a *line*, the 64 bytes of a cache line, which is 8 doubles or
+16 singles, as the array has it.  Arithmetic takes any.
 
 With ``NUMBA_DISABLE_JIT=1`` the same names are plain NumPy functions.
 """
@@ -21,32 +22,43 @@ from numba.extending import intrinsic, models, register_model
 
 
 class Vector(types.Type):
-    """numba type of a vector of `width` doubles."""
+    """numba type of a vector of `width` floating point numbers of so many bits."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bits: int = 64) -> None:
         self.width = width
-        super().__init__(name=f"Vector{width}")
+        self.bits = bits
+        super().__init__(name=f"Vector{width}" if bits == 64 else f"Vector{width}x{bits}")
+
+    @property
+    def element(self) -> types.Float:
+        """numba type of an element."""
+        return types.float64 if self.bits == 64 else types.float32
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        """The same vector as LLVM has it."""
+        return ir.VectorType(ir.DoubleType() if self.bits == 64 else ir.FloatType(), self.width)
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Vector) -> None:
-        super().__init__(manager, fe_type, ir.VectorType(ir.DoubleType(), fe_type.width))
+        super().__init__(manager, fe_type, fe_type.llvm)
 
 
 def _pointer(context: Any, builder: Any, signature: Any, args: Any, vector: Vector) -> Any:
     array = context.make_array(signature.args[0])(context, builder, args[0])
-    kind = ir.VectorType(ir.DoubleType(), vector.width).as_pointer()
-    return builder.bitcast(builder.gep(array.data, [args[1]]), kind)
+    return builder.bitcast(builder.gep(array.data, [args[1]]), vector.llvm.as_pointer())
 
 
 def _load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    return builder.load(_pointer(context, builder, signature, args, signature.return_type), align=8)
+    vector = signature.return_type
+    return builder.load(_pointer(context, builder, signature, args, vector), align=vector.bits // 8)
 
 
 def _splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     width = signature.return_type.width
-    undefined = ir.Constant(ir.VectorType(ir.DoubleType(), width), ir.Undefined)
+    undefined = ir.Constant(signature.return_type.llvm, ir.Undefined)
     one = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
     return builder.shuffle_vector(one, undefined, mask)
@@ -73,10 +85,9 @@ def _arithmetic(name: str, arity: int) -> Any:
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         if not name.startswith("llvm."):
             return getattr(builder, name)(*args)
-        width = signature.return_type.width
-        kind = ir.VectorType(ir.DoubleType(), width)
+        vector = signature.return_type
         function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, [kind] * arity), f"{name}.v{width}f64"
+            builder.module, ir.FunctionType(vector.llvm, [vector.llvm] * arity), f"{name}.v{vector.width}f{vector.bits}"
         )
         return builder.call(function, args)
 
@@ -119,13 +130,34 @@ if numba.config.DISABLE_JIT:
         return array.reshape(-1)[index : index + like.size].copy()
 
     def splat_as(value: float, like: np.ndarray) -> Any:
-        return np.full(like.size, value)
+        return np.full(like.size, value, dtype=like.dtype)
+
+    def load_line(array: np.ndarray, index: int) -> Any:
+        return array[index : index + 64 // array.itemsize].copy()
+
+    def value_line(values: np.ndarray, index: int) -> Any:
+        return np.full(64 // values.itemsize, values[index])
+
+    def at(values: np.ndarray, index: int) -> int:
+        return int(values[index])
+
+    def wide(value: np.ndarray) -> Any:
+        return value.astype(np.float64)
 
     def store(array: np.ndarray, index: int, value: np.ndarray) -> None:
         array.reshape(-1)[index : index + value.size] = value
 
     def fma(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
+
+    def value16(values: np.ndarray, index: int) -> Any:
+        return np.full(16, values[index]) if values.ndim == 1 else values[index].copy()
+
+    def value4(values: np.ndarray, index: int) -> Any:
+        return np.full(4, values[index]) if values.ndim == 1 else values[index, :4].copy()
+
+    def spread16(values: np.ndarray, index: int) -> Any:
+        return np.repeat(values[index], 4)
 
     mul, add, sub, div = np.multiply, np.add, np.subtract, np.divide
     neg, sqrt, minimum, maximum = np.negative, np.sqrt, np.minimum, np.maximum
@@ -138,20 +170,94 @@ else:
         """array[index : index + width] with the width of `like`."""
         return like(array, types.uintp, like), _load
 
+    def _line(array: types.Array) -> Vector:
+        return Vector(512 // array.dtype.bitwidth, array.dtype.bitwidth)
+
+    @intrinsic
+    def load_line(typing_context, array, index):  # type: ignore[no-untyped-def]
+        """The cache line from array[index] on."""
+        return _line(array)(array, types.uintp), _load
+
+    def _element(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.load(builder.gep(array.data, [args[1]]))
+
+    @intrinsic
+    def value_line(typing_context, values, index):  # type: ignore[no-untyped-def]
+        """values[index] in every lane of a line."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return _splat(context, builder, signature, [_element(context, builder, signature, args)])
+
+        return _line(values)(values, types.uintp), codegen
+
+    @intrinsic
+    def at(typing_context, values, index):  # type: ignore[no-untyped-def]
+        """values[index] for index >= 0: without the instructions that count negative ones from the end."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            value = _element(context, builder, signature, args)
+            return context.cast(builder, value, values.dtype, types.intp)
+
+        return types.intp(values, types.uintp), codegen
+
+    @intrinsic
+    def wide(typing_context, value):  # type: ignore[no-untyped-def]
+        """A vector with its elements as doubles."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return args[0] if value.bits == 64 else builder.fpext(args[0], signature.return_type.llvm)
+
+        return Vector(value.width)(value), codegen
+
     @intrinsic
     def splat_as(typing_context, value, like):  # type: ignore[no-untyped-def]
         """`value` in every lane, with the width of `like`."""
-        return like(types.float64, like), _splat
+        return like(like.element, like), _splat
 
     @intrinsic
     def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
         """array[index : index + width] = value."""
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            builder.store(args[2], _pointer(context, builder, signature, args, signature.args[2]), align=8)
+            vector = signature.args[2]
+            builder.store(args[2], _pointer(context, builder, signature, args, vector), align=vector.bits // 8)
             return context.get_dummy_value()
 
         return types.void(array, types.uintp, value), codegen
+
+    def _value(width: int) -> Any:
+        """values[index] in every lane for (n,) values; values[index, :width] for (n, 16) values."""
+        vector = Vector(width)
+
+        @intrinsic
+        def value(typing_context, values, index):  # type: ignore[no-untyped-def]
+            def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+                array = context.make_array(signature.args[0])(context, builder, args[0])
+                if values.ndim == 1:
+                    return _splat(context, builder, signature, [builder.load(builder.gep(array.data, [args[1]]))])
+                row = builder.mul(args[1], ir.Constant(args[1].type, 16))
+                return _load(context, builder, signature, [args[0], row])
+
+            return vector(values, types.uintp), codegen
+
+        return value
+
+    value16, value4 = _value(16), _value(4)
+
+    @intrinsic
+    def spread16(typing_context, values, index):  # type: ignore[no-untyped-def]
+        """values[index] of (n, 4) values, each element four times."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            array = context.make_array(signature.args[0])(context, builder, args[0])
+            kind = ir.VectorType(ir.DoubleType(), 4)
+            row = builder.mul(args[1], ir.Constant(args[1].type, 4))
+            four = builder.load(builder.bitcast(builder.gep(array.data, [row]), kind.as_pointer()), align=8)
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), 16), [i // 4 for i in range(16)])
+            return builder.shuffle_vector(four, ir.Constant(kind, ir.Undefined), mask)
+
+        return Vector(16)(values, types.uintp), codegen
 
     fma = _arithmetic("llvm.fma", 3)
     mul, add, sub, div = (_arithmetic(name, 2) for name in ("fmul", "fadd", "fsub", "fdiv"))

@@ -29,6 +29,13 @@ def exact_map(lowered, dt, rho):
     return (la.expm(L * dt) @ rho.reshape(-1)).reshape(rho.shape)
 
 
+def put_state(plan, work, rho):
+    """Put all lanes into one state."""
+    for part, value in zip(density.elements(work, len(rho)), (rho.real, rho.imag), strict=True):
+        part[:] = value[..., None]
+    work.trace[:] = 1.0
+
+
 def average_step(lowered, unraveling, dt, rho, nodes=7, steps=1):
     """E over the noise of the normalised state after `steps` real steps of the density kernel."""
     plan = density_plan(lowered, assign(lowered, unraveling, hidden=False), [], steps * dt, dt)
@@ -46,20 +53,19 @@ def average_step(lowered, unraveling, dt, rho, nodes=7, steps=1):
         lanes = grid[start : start + 4]
         for lane, index in enumerate(lanes):
             noise[:, used, lane] = x[list(index)].reshape(steps, -1)
-        work.re.reshape(-1, 4)[:] = rho.real.reshape(-1, 1)
-        work.im.reshape(-1, 4)[:] = rho.imag.reshape(-1, 1)
-        work.trace[:] = 1.0
-        density.slot(plan, work, 1, 0.5 * dt)
+        put_state(plan, work, rho)
+        density.slot(plan, work, work.place[1], 1, 0.5 * dt)
         work.trace[:] = work.trial
         for s in range(steps):
             order = range(len(plan.kinds))
             for channel in reversed(order) if (plan.alternate and s % 2) else order:
-                density.diffuse(plan, work, noise, s, channel, record)
+                work.place[1] = density.diffuse(plan, work, work.place[1], noise, s, channel, record)
             last = s + 1 == steps
-            density.slot(plan, work, 1 if last else 0, 0.5 * dt if last else dt)
+            density.slot(plan, work, work.place[1], 1 if last else 0, 0.5 * dt if last else dt)
             work.trace[:] = work.trial
+        re, im = density.elements(work, len(rho))
         for lane, index in enumerate(lanes):
             weight = np.prod(w[list(index)])
-            state = (work.re.reshape(-1, 4)[:, lane] + 1j * work.im.reshape(-1, 4)[:, lane]).reshape(rho.shape)
+            state = re[..., lane] + 1j * im[..., lane]
             total += weight * state / np.trace(state).real
     return total

@@ -224,19 +224,18 @@ def follow(lowered, unraveling, duration, steps, normals, rho):
     noise = np.ascontiguousarray(grouped.sum(axis=1) / np.sqrt(grouped.shape[1]))
     work = density.density_work(plan)
     record = np.zeros((max(1, len(plan.kinds)), 2, 4))
-    work.re.reshape(-1, 4)[:] = rho.real.reshape(-1, 1)
-    work.im.reshape(-1, 4)[:] = rho.imag.reshape(-1, 1)
-    work.trace[:] = 1.0
-    density.slot(plan, work, 1, 0.5 * plan.dt)
+    one_step.put_state(plan, work, rho)
+    density.slot(plan, work, work.place[1], 1, 0.5 * plan.dt)
     work.trace[:] = work.trial
     for s in range(steps):
         channels = range(len(plan.kinds))
         for channel in reversed(channels) if plan.alternate and s % 2 else channels:
-            density.diffuse(plan, work, noise, s, channel, record)
+            work.place[1] = density.diffuse(plan, work, work.place[1], noise, s, channel, record)
         last = s + 1 == steps
-        density.slot(plan, work, 1 if last else 0, 0.5 * plan.dt if last else plan.dt)
+        density.slot(plan, work, work.place[1], 1 if last else 0, 0.5 * plan.dt if last else plan.dt)
         work.trace[:] = work.trial
-    states = (work.re + 1j * work.im).reshape(-1, 4).T.reshape(4, lowered.dim, lowered.dim)
+    re, im = density.elements(work, lowered.dim)
+    states = (re + 1j * im).transpose(2, 0, 1)
     return states / np.trace(states, axis1=1, axis2=2)[:, None, None]
 
 

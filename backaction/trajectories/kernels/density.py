@@ -1,6 +1,7 @@
 """Density matrices, 4 trajectories at a time.
 
-Layout: real and imaginary parts apart, element (r, c) of lane l at ``4 (r d + c) + l``.  A step is
+Layout: real and imaginary parts apart, element (r, c) of lane l at ``4 (r stride + c) + l`` (see `products`); two
+copies of the state, the current one from `place[0]` on.  A step is
 ``P(dt/2) D P(dt/2)`` as for state vectors; here ``P = E e^{J} E`` with the gain J of unwatched
 channels between two halves E of the no-jump propagator, a Kraus map at any step size.  Every map keeps
 ρ Hermitian exactly: the upper triangle is computed and mirrored.
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import div, fma, load4, mul, splat4, store
+from ..simd import add, div, fma, load4, mul, splat4, store
 from .increments import increments
 from .lane import (
     BEFORE,
@@ -37,7 +38,10 @@ from .lane import (
     slot_times,
     take_logarithm,
 )
-from .products import LANES, add_gain, left, left_lanes, right, right_lanes
+from .products import LANES, ROWS, add_gain, sandwich, stride_of
+
+#: Numbers before and behind a copy of the state: a run of four columns may begin or end beyond the matrix.
+MARGIN = 16
 
 
 class DensityPlan(NamedTuple):
@@ -52,9 +56,10 @@ class DensityPlan(NamedTuple):
     generator: int  # A = −iH − Γ/2 of all but the diffusive part; ρ̇ = Aρ + ρA† + Jρ
     reach: float
     gain: np.ndarray  # (n_gain,) operators L of J = Σ L·L†
-    gain_ptr: np.ndarray  # (d (d + 1) / 2 + 1,) terms of J, upper triangle row by row
-    gain_source: np.ndarray  # element r' d + c' of the upper triangle that a term reads
-    gain_weights: np.ndarray  # (n_terms, 4) weights of its real and imaginary part in the real and imaginary part
+    gain_ptr: np.ndarray  # (n_blocks, 4) terms of J for four columns of a row: real from, to, complex to; see `gain_im`
+    gain_source: np.ndarray  # element r' stride + c' that a term reads for the first of the four
+    gain_re: np.ndarray  # (n_terms, 4) weights
+    gain_im: np.ndarray  # (n_complex, 4), term k at k − gain_ptr[block, 3]
     kinds: np.ndarray  # (n_diffusive,)
     outputs: np.ndarray
     moments: np.ndarray  # (n_diffusive, 3) operators K0†K1 + 2dt K1†K2, K1†K1, K0†K2
@@ -79,17 +84,17 @@ class DensityPlan(NamedTuple):
 class DensityWork(NamedTuple):
     """State and scratch of one batch."""
 
-    re: np.ndarray  # (d * d * 4,)
+    re: np.ndarray  # (2 * (stride² * 4 + 32),) the state, twice, a margin of 16 on either side of each copy
     im: np.ndarray
-    re2: np.ndarray
-    im2: np.ndarray
+    row_re: np.ndarray  # (4 * stride * 4,) four rows of a product
+    row_im: np.ndarray
     backup_re: np.ndarray  # state before the slot, kept where a counter may click
     backup_im: np.ndarray
     trace: np.ndarray  # (4,)
     trial: np.ndarray
     alive: np.ndarray
     threshold: np.ndarray
-    coef_re: np.ndarray  # (nnz * 16,) values of K(z), each lane's four times over
+    coef_re: np.ndarray  # (nnz, 16) values of K(z), each lane's four times over
     coef_im: np.ndarray
     z: np.ndarray  # (5 * 4,) 1/√trace, Re z, Im z, Re z2, Im z2
     sums: np.ndarray  # (6 * 4,) moments of the channel being measured, real and imaginary parts
@@ -98,7 +103,7 @@ class DensityWork(NamedTuple):
     hazard: np.ndarray
     noise: np.ndarray  # as in `KetWork`
     record: np.ndarray
-    place: np.ndarray  # (4,) int: position in the noise, step within the bin, at an edge?, stage of the step
+    place: np.ndarray  # (5,) int: position in the noise, current copy, step within the bin, at an edge?, stage
     jumping: np.ndarray  # `alive` at the end of the slot if the lane does not click
     likelihood: np.ndarray  # these as in `KetWork`
     log_likelihood: np.ndarray
@@ -113,21 +118,22 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
     d, n_edges = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1
     pattern_nnz = max(p.pattern_col.size for p in (plan, *others))
     counting = plan.click_ops.size > 0 or plan.exact
-    n = d * d * LANES
+    stride = int(stride_of(d))
+    n = stride * stride * LANES
     kept = n if counting else 1
     return DensityWork(
-        re=np.zeros(n),
-        im=np.zeros(n),
-        re2=np.zeros(n),
-        im2=np.zeros(n),
+        re=np.zeros(2 * (n + 2 * MARGIN)),
+        im=np.zeros(2 * (n + 2 * MARGIN)),
+        row_re=np.zeros(ROWS * stride * LANES),
+        row_im=np.zeros(ROWS * stride * LANES),
         backup_re=np.zeros(kept),
         backup_im=np.zeros(kept),
         trace=np.ones(LANES),
         trial=np.ones(LANES),
         alive=np.ones(LANES),
         threshold=np.zeros(LANES),
-        coef_re=np.zeros(max(1, pattern_nnz) * 16),
-        coef_im=np.zeros(max(1, pattern_nnz) * 16),
+        coef_re=np.zeros((max(1, pattern_nnz), 16)),
+        coef_im=np.zeros((max(1, pattern_nnz), 16)),
         z=np.zeros(5 * LANES),
         sums=np.zeros(6 * LANES),
         lane=np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
@@ -135,7 +141,7 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         hazard=np.zeros(LANES),
         noise=np.zeros((NOISE_STEPS, 2 * len(plan.kinds), LANES)),
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
-        place=np.array([NOISE_STEPS, 0, 1, 0]),
+        place=np.array([NOISE_STEPS, MARGIN, 0, 1, 0]),
         jumping=np.zeros(LANES),
         likelihood=np.ones(LANES),
         log_likelihood=np.zeros(LANES),
@@ -146,24 +152,40 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
     )
 
 
+def elements(work: DensityWork, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Real and imaginary part of the current state as (d, d, 4) arrays that can be written."""
+    stride = int(stride_of(d))
+    n = d * stride * LANES
+    at = work.place[1]
+    re, im = (x[at : at + n].reshape(d, stride, LANES)[:, :d] for x in (work.re, work.im))
+    return re, im
+
+
 @inlined
-def traces(work, d, out):
+def other_copy(work, cur):
+    """Where the other copy of the state begins."""
+    return work.re.size // 2 + 2 * MARGIN - cur
+
+
+@inlined
+def traces(work, cur, d, out):
     """out[lane] = Tr ρ."""
     total = splat4(0.0)
     for r in range(d):
-        total = fma(splat4(1.0), load4(work.re, (r * d + r) * LANES), total)
+        total = add(total, load4(work.re, cur + r * (stride_of(d) + 1) * LANES))
     store(out, 0, total)
 
 
 @inlined
-def expect(plan, work, operator, out, at):
+def expect(plan, work, cur, operator, out, at):
     """out[at : at + 8] = Re, Im of Tr Oρ on 4 lanes, not divided by the trace."""
     d = plan.ptr.shape[1] - 1
+    stride = stride_of(d)
     ar = splat4(0.0)
     ai = splat4(0.0)
     for r in range(d):
         for k in range(plan.ptr[operator, r], plan.ptr[operator, r + 1]):
-            i = (plan.col[k] * d + r) * LANES
+            i = cur + (plan.col[k] * stride + r) * LANES
             vr = load4(work.re, i)
             vi = load4(work.im, i)
             ar = fma(splat4(plan.re[k]), vr, ar)
@@ -175,10 +197,10 @@ def expect(plan, work, operator, out, at):
 
 
 @kernel
-def save(plan, work, index, expectations, states):
+def save(plan, work, cur, index, expectations, states):
     """Observables and states at one edge of the time axis."""
     for o in range(plan.observables.size):
-        expect(plan, work, plan.observables[o], work.sums, 0)
+        expect(plan, work, cur, plan.observables[o], work.sums, 0)
         for lane in range(LANES):
             value = complex(work.sums[lane], work.sums[LANES + lane])
             expectations[o, index, lane] = value / work.trace[lane]
@@ -186,12 +208,14 @@ def save(plan, work, index, expectations, states):
         d = plan.ptr.shape[1] - 1
         for lane in range(LANES):
             scale = 1.0 / work.trace[lane]
-            for i in range(d * d):
-                states[index, lane, i] = scale * complex(work.re[i * LANES + lane], work.im[i * LANES + lane])
+            for r in range(d):
+                for c in range(d):
+                    i = cur + (r * stride_of(d) + c) * LANES + lane
+                    states[index, lane, r * d + c] = scale * complex(work.re[i], work.im[i])
 
 
 @inlined
-def measure_edges(plan, work):
+def measure_edges(plan, work, cur):
     """Add the populations of the basis' edges."""
     d = plan.ptr.shape[1] - 1
     for e in range(plan.edge_ptr.size - 1):
@@ -199,7 +223,7 @@ def measure_edges(plan, work):
             acc = 0.0
             for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
                 i = plan.edge_index[k]
-                acc += work.re[(i * d + i) * LANES + lane]
+                acc += work.re[cur + i * (stride_of(d) + 1) * LANES + lane]
             work.edges[e, lane] += acc / work.trace[lane]
 
 
@@ -295,13 +319,12 @@ def click(plan, work, values, rng, state, d):
 
 
 @kernel
-def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before, times, owner, count):
-    """Carry one lane from (xr, xi), of trace `before`, over a slot; the result goes to work.re, im, trial."""
+def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, owner, count):
+    """Carry one lane over a slot from its backup; the result goes to the current copy and `trial`."""
     d = plan.ptr.shape[1] - 1
     terms = work.lane
     state = work.lane[MAX_ORDER + 1]
-    for i in range(d * d):
-        terms[0, i] = complex(xr[i * LANES + lane], xi[i * LANES + lane]) / before
+    get_lane(work, terms[0], lane, d)
     alive = work.alive[lane]
     done = 0.0
     while done < duration:
@@ -341,21 +364,20 @@ def advance_lane(plan, work, values, rng, lane, start, duration, xr, xi, before,
         terms[0] = state
         alive = 1.0
         work.threshold[lane] = rng.random()
-    put_lane(work, terms[0], lane, d)
+    put_lane(work, cur, terms[0], lane, d)
     work.alive[lane] = alive
     work.trial[lane] = trace_of(terms[0], d)
     return times, owner, count
 
 
 @kernel
-def follow_lane(plan, work, values, lane, start, duration, xr, xi, before):
-    """Carry one lane from (xr, xi), of trace `before`, over a slot with given clicks."""
+def follow_lane(plan, work, cur, values, lane, start, duration):
+    """Carry one lane over a slot with given clicks, as `advance_lane`."""
     d = plan.ptr.shape[1] - 1
     terms = work.lane
     state = work.lane[MAX_ORDER + 1]
     half = work.lane[MAX_ORDER + 2]
-    for i in range(d * d):
-        terms[0, i] = complex(xr[i * LANES + lane], xi[i * LANES + lane]) / before
+    get_lane(work, terms[0], lane, d)
     done = 0.0
     k = work.given_next[lane]
     while done < duration:
@@ -385,16 +407,25 @@ def follow_lane(plan, work, values, lane, start, duration, xr, xi, before):
         if not clicks:
             break
     work.given_next[lane] = k
-    put_lane(work, terms[0], lane, d)
+    put_lane(work, cur, terms[0], lane, d)
     work.trial[lane] = trace_of(terms[0], d)
 
 
 @inlined
-def put_lane(work, x, lane, d):
+def get_lane(work, x, lane, d):
+    """One lane's matrix before the slot, of trace 1."""
+    for r in range(d):
+        for c in range(d):
+            i = (r * stride_of(d) + c) * LANES + lane
+            x[r * d + c] = complex(work.backup_re[i], work.backup_im[i]) / work.trace[lane]
+
+
+@inlined
+def put_lane(work, cur, x, lane, d):
     """Write one lane's matrix into the state, Hermitian exactly."""
     for r in range(d):
         for c in range(d):
-            i = (r * d + c) * LANES + lane
+            i = cur + (r * stride_of(d) + c) * LANES + lane
             value = 0.5 * (x[r * d + c] + x[c * d + r].conjugate())
             work.re[i] = value.real
             work.im[i] = value.imag
@@ -428,29 +459,17 @@ def follow(work, end):
 
 
 @kernel
-def advance_lanes(plan, work, values, rngs, start, duration, times, owner, count):
+def advance_lanes(plan, work, cur, values, rngs, start, duration, times, owner, count):
     """`advance_lane` or `follow_lane` for every lane that clicks."""
     for lane in range(LANES):
         if work.jumping[lane] >= work.threshold[lane]:
             work.alive[lane] = work.jumping[lane]
             work.likelihood[lane] *= work.trial[lane] / work.trace[lane]
         elif plan.given:
-            follow_lane(plan, work, values, lane, start, duration, work.backup_re, work.backup_im, work.trace[lane])
+            follow_lane(plan, work, cur, values, lane, start, duration)
         else:
             times, owner, count = advance_lane(
-                plan,
-                work,
-                values,
-                rngs[lane],
-                lane,
-                start,
-                duration,
-                work.backup_re,
-                work.backup_im,
-                work.trace[lane],
-                times,
-                owner,
-                count,
+                plan, work, cur, values, rngs[lane], lane, start, duration, times, owner, count
             )
     for lane in range(LANES):
         work.trace[lane] = work.trial[lane]
@@ -458,19 +477,20 @@ def advance_lanes(plan, work, values, rngs, start, duration, times, owner, count
 
 
 @inlined
-def slot(plan, work, which, duration):
+def slot(plan, work, cur, which, duration):
     """P(duration) = E e^{J} E on all lanes, traces in `trial`."""
     d = plan.ptr.shape[1] - 1
+    other = other_copy(work, cur)
+    re, im = work.re, work.im
     first = plan.ptr[plan.slots[which, 0]]
     last = plan.ptr[plan.slots[which, 1]]
-    left(first, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2, plan.slot_lowest)
-    right(first, plan.col, plan.re, plan.im, work.re2, work.im2, work.re, work.im)
+    lowest = plan.slot_lowest
+    sandwich(first, plan.col, plan.re, plan.im, lowest, re, im, cur, other, work.row_re, work.row_im)
     if plan.gain.size > 0:  # e^J = 1 + J(1 + J/2)
-        add_gain(plan, 0.5 * duration, work.re, work.im, work.re, work.im, work.re2, work.im2, False)
-        add_gain(plan, duration, work.re2, work.im2, work.re, work.im, work.re, work.im, True)
-    left(last, plan.col, plan.re, plan.im, work.re, work.im, work.re2, work.im2, plan.slot_lowest)
-    right(last, plan.col, plan.re, plan.im, work.re2, work.im2, work.re, work.im)
-    traces(work, d, work.trial)
+        add_gain(plan, 0.5 * duration, re, im, other, other, cur)
+        add_gain(plan, duration, re, im, cur, other, other)
+    sandwich(last, plan.col, plan.re, plan.im, lowest, re, im, other, cur, work.row_re, work.row_im)
+    traces(work, cur, d, work.trial)
 
 
 @inlined
@@ -498,37 +518,38 @@ def fill_kraus(plan, work, ptr):
 
 
 @inlined
-def diffuse(plan, work, noise, step, channel, record):
-    """D of one channel: its increment from the noise, added to the record, and the state's update."""
+def diffuse(plan, work, cur, noise, step, channel, record):
+    """D of one channel: its increment from the noise, added to the record, and the state's update; the new copy."""
     d = plan.ptr.shape[1] - 1
+    other = other_copy(work, cur)
     if not plan.given:
         for i in range(3):
-            expect(plan, work, plan.moments[channel, i], work.sums, 2 * i * LANES)
+            expect(plan, work, cur, plan.moments[channel, i], work.sums, 2 * i * LANES)
     increments(plan, work, record, noise, step, channel, LANES, div(splat4(1.0), load4(work.trace, 0)))
     ptr = plan.pattern_ptr[channel]
     fill_kraus(plan, work, ptr)
-    left_lanes(
-        ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re, work.im, work.re2, work.im2,
-        plan.pattern_lowest[channel],
+    sandwich(
+        ptr, plan.pattern_col, work.coef_re, work.coef_im, plan.pattern_lowest[channel], work.re, work.im, cur, other,
+        work.row_re, work.row_im,
     )  # fmt: skip
-    right_lanes(ptr, plan.pattern_col, work.coef_re, work.coef_im, work.re2, work.im2, work.re, work.im)
-    traces(work, d, work.trace)
+    traces(work, other, d, work.trace)
     if plan.given:
         store(work.likelihood, 0, mul(load4(work.likelihood, 0), load4(work.trace, 0)))
+    return other
 
 
 @inlined
-def propagate(plan, work, t0, stage, at_edge, b, s):
+def propagate(plan, work, cur, t0, stage, at_edge, b, s):
     """One slot on all lanes; True if the caller must advance lanes that click (all of them for `exact` plans)."""
     if plan.click_ops.size > 0 or plan.exact:
         for i in range(work.backup_re.size):
-            work.backup_re[i] = work.re[i]
-            work.backup_im[i] = work.im[i]
+            work.backup_re[i] = work.re[cur + i]
+            work.backup_im[i] = work.im[cur + i]
     if plan.exact:
         store(work.jumping, 0, splat4(-1.0))
         return True
     begin, duration = slot_times(stage, at_edge, b, s, plan.dt, plan.n_sub, plan.kinds.size)
-    slot(plan, work, 0 if duration == plan.dt else 1, duration)
+    slot(plan, work, cur, 0 if duration == plan.dt else 1, duration)
     if plan.click_ops.size == 0:
         store(work.trace, 0, load4(work.trial, 0))
         return False
@@ -541,7 +562,13 @@ def propagate(plan, work, t0, stage, at_edge, b, s):
 def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, current):
     """Run on from bin b until something needs the caller, as `ket.advance`; (why, b, stage)."""
     n_diffusive = plan.kinds.size
-    position, s, at_edge, stage = work.place[0], work.place[1], work.place[2] == 1, work.place[3]
+    position, cur, s, at_edge, stage = (
+        work.place[0],
+        work.place[1],
+        work.place[2],
+        work.place[3] == 1,
+        work.place[4],
+    )
     inverse = 1.0 / width
     why = DONE
     while b < b_stop or stage >= CLOSING:
@@ -554,14 +581,14 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 why = NOISE
                 break
             stage = BEHIND
-            if propagate(plan, work, t0, stage, at_edge, offset + b, s):
+            if propagate(plan, work, cur, t0, stage, at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == BEHIND:
             backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
             for c in range(n_diffusive):
                 channel = n_diffusive - 1 - c if backwards else c
-                diffuse(plan, work, work.noise, position, channel, work.record)
+                cur = diffuse(plan, work, cur, work.noise, position, channel, work.record)
             position += 1
             at_edge = n_diffusive == 0
             stage = BEFORE
@@ -577,7 +604,7 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                     )
                     work.record[o, 0, lane] = 0.0
                     work.record[o, 1, lane] = 0.0
-            measure_edges(plan, work)
+            measure_edges(plan, work, cur)
             s = 0
             b += 1
             if not ((save_every > 0 and (first + b) % save_every == 0) or (close and b == b_stop)):
@@ -588,7 +615,7 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
             stage = CLOSING
         if stage == CLOSING:
             stage = CLOSED
-            if propagate(plan, work, t0, stage, at_edge, offset + b, s):
+            if propagate(plan, work, cur, t0, stage, at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == CLOSED:
@@ -596,8 +623,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
             stage = BEFORE
             why = SAVE
             break
-    work.place[0], work.place[1], work.place[3] = position, s, stage
-    work.place[2] = 1 if at_edge else 0
+    work.place[0], work.place[1], work.place[2], work.place[4] = position, cur, s, stage
+    work.place[3] = 1 if at_edge else 0
     return why, b, stage
 
 
@@ -629,14 +656,16 @@ def run_density(
         if why == DONE:
             break
         if why == JUMP:
-            at_edge = work.place[2] == 1
+            at_edge = work.place[3] == 1
             begin, duration = slot_times(
-                stage, at_edge, offset + b, work.place[1], plan.dt, plan.n_sub, plan.kinds.size
+                stage, at_edge, offset + b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size
             )
-            times, owner, count = advance_lanes(plan, work, values, rngs, t0 + begin, duration, times, owner, count)
+            times, owner, count = advance_lanes(
+                plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
+            )
         elif why == NOISE:
             draw(plan.kinds, rngs, work.noise)
         elif save_every > 0 and (first + b) % save_every == 0:
-            save(plan, work, saved, expectations, states)
+            save(plan, work, work.place[1], saved, expectations, states)
             saved += 1
     return times, owner, count

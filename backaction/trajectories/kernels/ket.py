@@ -134,13 +134,13 @@ def row_times(plan, begin, end, work, cur):
     acci = splat16(0.0)
     for k in range(begin, end):
         c = cur + plan.col[k] * LANES
-        vr = load16(work.re, c)
-        vi = load16(work.im, c)
         a = splat16(plan.re[k])
+        vr = load16(work.re, c)  # one factor at a time: all of them do not fit the registers
         accr = fma(a, vr, accr)
-        acci = fma(a, vi, acci)
-        accr = fma(splat16(-plan.im[k]), vi, accr)
         acci = fma(splat16(plan.im[k]), vr, acci)
+        vi = load16(work.im, c)
+        accr = fma(splat16(-plan.im[k]), vi, accr)
+        acci = fma(a, vi, acci)
     return accr, acci
 
 

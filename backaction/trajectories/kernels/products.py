@@ -1,235 +1,142 @@
-"""Products of sparse operators with Hermitian matrices on 4 lanes, element (r, c) of lane l at ``4 (r d + c) + l``.
+"""Products of sparse operators with Hermitian matrices on 4 lanes.
 
-Results that are Hermitian are computed above the diagonal and mirrored.
+Element (r, c) of lane l lies at ``4 (r stride + c) + l`` from the start of its copy; rows and columns are padded with
+zeros to whole groups of four.  Results that are Hermitian are computed above the diagonal and mirrored.
 """
 
 from __future__ import annotations
 
 from ..compiled import inlined
-from ..simd import fma, load4, load16, neg, splat4, splat16, store
+from ..simd import fma, load4, load16, neg, splat4, splat16, spread16, store, value4, value16
 
 LANES = 4
+RUN = 4  # columns that are treated at once: 16 numbers
+ROWS = 4  # rows that are treated at once
 
 
 @inlined
-def left(ptr, col, re, im, xr, xi, yr, yi, lowest):
-    """Y = A X, a run of columns × lanes at a time, from the lowest column that `right` reads in each row."""
+def stride_of(d):
+    """Columns per row, padding included; no multiple of 16, at which the elements of a column share cache sets."""
+    columns = (d + RUN - 1) // RUN * RUN
+    return columns + RUN if columns % 16 == 0 else columns
+
+
+@inlined
+def sandwich(ptr, col, re, im, lowest, xr, xi, x, y, row_r, row_i):
+    """Y = A X A†, four rows at a time; X and Y are the copies at x and y of (xr, xi).
+
+    `re`, `im` are the operator's values, (nnz,), or (nnz, 16) if every lane has its own (four times over);
+    `lowest[r]` is the lowest column of A in row r and below: what A† reads of the rows from r on.
+    """
     d = ptr.size - 1
-    length = d * LANES
-    full = length // 16 * 16
-    for r in range(d):
-        row = r * length
-        for j in range(lowest[r] * LANES // 16 * 16, full, 16):
-            ar = splat16(0.0)
-            ai = splat16(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                vr = load16(xr, c)
-                vi = load16(xi, c)
-                ar = fma(splat16(re[k]), vr, ar)
-                ai = fma(splat16(re[k]), vi, ai)
-                ar = fma(splat16(-im[k]), vi, ar)
-                ai = fma(splat16(im[k]), vr, ai)
-            store(yr, row + j, ar)
-            store(yi, row + j, ai)
-        for j in range(full, length, LANES):
-            br = splat4(0.0)
-            bi = splat4(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                wr = load4(xr, c)
-                wi = load4(xi, c)
-                br = fma(splat4(re[k]), wr, br)
-                bi = fma(splat4(re[k]), wi, bi)
-                br = fma(splat4(-im[k]), wi, br)
-                bi = fma(splat4(im[k]), wr, bi)
-            store(yr, row + j, br)
-            store(yi, row + j, bi)
-
-
-@inlined
-def left_lanes(ptr, col, cr, ci, xr, xi, yr, yi, lowest):
-    """Y = A X where every lane has its own A: values (nnz, 16), the four lanes repeated."""
-    d = ptr.size - 1
-    length = d * LANES
-    full = length // 16 * 16
-    for r in range(d):
-        row = r * length
-        for j in range(lowest[r] * LANES // 16 * 16, full, 16):
-            ar = splat16(0.0)
-            ai = splat16(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                vr = load16(xr, c)
-                vi = load16(xi, c)
-                a = load16(cr, 16 * k)
-                b = load16(ci, 16 * k)
-                ar = fma(a, vr, ar)
-                ai = fma(a, vi, ai)
-                ar = fma(neg(b), vi, ar)
-                ai = fma(b, vr, ai)
-            store(yr, row + j, ar)
-            store(yi, row + j, ai)
-        for j in range(full, length, LANES):
-            br = splat4(0.0)
-            bi = splat4(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                c = col[k] * length + j
-                wr = load4(xr, c)
-                wi = load4(xi, c)
-                e = load4(cr, 16 * k)
-                f = load4(ci, 16 * k)
-                br = fma(e, wr, br)
-                bi = fma(e, wi, bi)
-                br = fma(neg(f), wi, br)
-                bi = fma(f, wr, bi)
-            store(yr, row + j, br)
-            store(yi, row + j, bi)
-
-
-@inlined
-def put(xr, xi, d, r, c, ar, ai):
-    """Write element (r, c) of all lanes and its mirror image."""
-    i = (r * d + c) * LANES
-    j = (c * d + r) * LANES
-    store(xr, i, ar)
-    store(xr, j, ar)
-    if r == c:
-        store(xi, i, splat4(0.0))
-    else:
-        store(xi, i, ai)
-        store(xi, j, neg(ai))
-
-
-@inlined
-def right(ptr, col, re, im, yr, yi, xr, xi):
-    """X = Y A† for Hermitian X: upper triangle, four rows abreast, and its mirror image."""
-    d = ptr.size - 1
-    r = 0
-    while r < d:
-        if r + 4 <= d:
-            q0 = r * d
-            q1 = q0 + d
-            q2 = q1 + d
-            q3 = q2 + d
-            for c in range(r, d):
-                a0 = splat4(0.0)
-                b0 = splat4(0.0)
-                a1 = splat4(0.0)
-                b1 = splat4(0.0)
-                a2 = splat4(0.0)
-                b2 = splat4(0.0)
-                a3 = splat4(0.0)
-                b3 = splat4(0.0)
-                for k in range(ptr[c], ptr[c + 1]):
-                    s = col[k]
-                    u = splat4(re[k])
-                    v = splat4(im[k])
-                    w = splat4(-im[k])
-                    g = load4(yr, (q0 + s) * LANES)
-                    h = load4(yi, (q0 + s) * LANES)
-                    a0 = fma(v, h, fma(u, g, a0))
-                    b0 = fma(w, g, fma(u, h, b0))
-                    g = load4(yr, (q1 + s) * LANES)
-                    h = load4(yi, (q1 + s) * LANES)
-                    a1 = fma(v, h, fma(u, g, a1))
-                    b1 = fma(w, g, fma(u, h, b1))
-                    g = load4(yr, (q2 + s) * LANES)
-                    h = load4(yi, (q2 + s) * LANES)
-                    a2 = fma(v, h, fma(u, g, a2))
-                    b2 = fma(w, g, fma(u, h, b2))
-                    g = load4(yr, (q3 + s) * LANES)
-                    h = load4(yi, (q3 + s) * LANES)
-                    a3 = fma(v, h, fma(u, g, a3))
-                    b3 = fma(w, g, fma(u, h, b3))
-                put(xr, xi, d, r, c, a0, b0)
-                if c >= r + 1:
-                    put(xr, xi, d, r + 1, c, a1, b1)
-                if c >= r + 2:
-                    put(xr, xi, d, r + 2, c, a2, b2)
-                if c >= r + 3:
-                    put(xr, xi, d, r + 3, c, a3, b3)
-            r += 4
-        else:
-            q0 = r * d
-            for c in range(r, d):
-                a0 = splat4(0.0)
-                b0 = splat4(0.0)
-                for k in range(ptr[c], ptr[c + 1]):
-                    g = load4(yr, (q0 + col[k]) * LANES)
-                    h = load4(yi, (q0 + col[k]) * LANES)
-                    a0 = fma(splat4(im[k]), h, fma(splat4(re[k]), g, a0))
-                    b0 = fma(splat4(-im[k]), g, fma(splat4(re[k]), h, b0))
-                put(xr, xi, d, r, c, a0, b0)
-            r += 1
-
-
-@inlined
-def right_lanes(ptr, col, cr, ci, yr, yi, xr, xi):
-    """X = Y A† for Hermitian X where every lane has its own A."""
-    d = ptr.size - 1
-    r = 0
-    while r < d:
-        if r + 2 <= d:
-            q0 = r * d
-            q1 = q0 + d
-            for c in range(r, d):
-                a0 = splat4(0.0)
-                b0 = splat4(0.0)
-                a1 = splat4(0.0)
-                b1 = splat4(0.0)
-                for k in range(ptr[c], ptr[c + 1]):
-                    s = col[k]
-                    u = load4(cr, 16 * k)
-                    v = load4(ci, 16 * k)
-                    w = neg(v)
-                    g = load4(yr, (q0 + s) * LANES)
-                    h = load4(yi, (q0 + s) * LANES)
-                    a0 = fma(v, h, fma(u, g, a0))
-                    b0 = fma(w, g, fma(u, h, b0))
-                    g = load4(yr, (q1 + s) * LANES)
-                    h = load4(yi, (q1 + s) * LANES)
-                    a1 = fma(v, h, fma(u, g, a1))
-                    b1 = fma(w, g, fma(u, h, b1))
-                put(xr, xi, d, r, c, a0, b0)
-                if c >= r + 1:
-                    put(xr, xi, d, r + 1, c, a1, b1)
-            r += 2
-        else:
+    stride = stride_of(d)
+    length = stride * LANES
+    for first in range(0, d, ROWS):
+        start = lowest[first] * LANES // 16 * 16
+        for i in range(ROWS):
+            begin = ptr[min(first + i, d)]  # rows beyond the matrix are empty
+            end = ptr[min(first + i + 1, d)]
+            for j in range(start, length, 16):
+                ar = splat16(0.0)
+                ai = splat16(0.0)
+                for k in range(begin, end):
+                    a = x + col[k] * length + j
+                    u = value16(re, k)
+                    v = value16(im, k)
+                    vr = load16(xr, a)  # one factor at a time: all of them do not fit the registers
+                    ar = fma(u, vr, ar)
+                    ai = fma(v, vr, ai)
+                    vi = load16(xi, a)
+                    ar = fma(neg(v), vi, ar)
+                    ai = fma(u, vi, ai)
+                store(row_r, i * length + j, ar)
+                store(row_i, i * length + j, ai)
+        for c in range(first, d):
             a0 = splat4(0.0)
             b0 = splat4(0.0)
-            for k in range(ptr[r], ptr[r + 1]):
-                g = load4(yr, (r * d + col[k]) * LANES)
-                h = load4(yi, (r * d + col[k]) * LANES)
-                a0 = fma(load4(ci, 16 * k), h, fma(load4(cr, 16 * k), g, a0))
-            put(xr, xi, d, r, r, a0, b0)
-            r += 1
+            a1 = splat4(0.0)
+            b1 = splat4(0.0)
+            a2 = splat4(0.0)
+            b2 = splat4(0.0)
+            a3 = splat4(0.0)
+            b3 = splat4(0.0)
+            for k in range(ptr[c], ptr[c + 1]):
+                s = col[k] * LANES
+                u4 = value4(re, k)
+                v4 = value4(im, k)
+                w4 = neg(v4)
+                g = load4(row_r, s)
+                h = load4(row_i, s)
+                a0 = fma(v4, h, fma(u4, g, a0))
+                b0 = fma(w4, g, fma(u4, h, b0))
+                g = load4(row_r, length + s)
+                h = load4(row_i, length + s)
+                a1 = fma(v4, h, fma(u4, g, a1))
+                b1 = fma(w4, g, fma(u4, h, b1))
+                g = load4(row_r, 2 * length + s)
+                h = load4(row_i, 2 * length + s)
+                a2 = fma(v4, h, fma(u4, g, a2))
+                b2 = fma(w4, g, fma(u4, h, b2))
+                g = load4(row_r, 3 * length + s)
+                h = load4(row_i, 3 * length + s)
+                a3 = fma(v4, h, fma(u4, g, a3))
+                b3 = fma(w4, g, fma(u4, h, b3))
+            i = y + first * length + c * LANES
+            store(xr, i, a0)
+            store(xi, i, b0)
+            store(xr, i + length, a1)
+            store(xi, i + length, b1)
+            store(xr, i + 2 * length, a2)
+            store(xi, i + 2 * length, b2)
+            store(xr, i + 3 * length, a3)
+            store(xi, i + 3 * length, b3)
+            i = y + c * length + first * LANES  # the mirror image; where rows and columns meet, the upper half remains
+            store(xr, i, a0)
+            store(xi, i, neg(b0))
+            store(xr, i + LANES, a1)
+            store(xi, i + LANES, neg(b1))
+            store(xr, i + 2 * LANES, a2)
+            store(xi, i + 2 * LANES, neg(b2))
+            store(xr, i + 3 * LANES, a3)
+            store(xi, i + 3 * LANES, neg(b3))
+        for i in range(first, first + ROWS):
+            store(xi, y + i * (length + LANES), splat4(0.0))
 
 
 @inlined
-def add_gain(plan, weight, xr, xi, base_r, base_i, yr, yi, mirrored):
-    """Y = base + weight Σ_j L_j X L_j† for Hermitian X, read from its upper triangle; Y may be base itself."""
+def add_gain(plan, weight, xr, xi, x, base, y):
+    """Y = base + weight Σ_j L_j X L_j† for Hermitian X, mirrored; Y may be base itself, not X."""
     d = plan.ptr.shape[1] - 1
-    w4 = splat4(weight)
-    pair = 0
+    stride = stride_of(d)
+    w = splat16(weight)
+    block = 0
     for r in range(d):
-        for c in range(r, d):
-            ar = splat4(0.0)
-            ai = splat4(0.0)
-            for k in range(plan.gain_ptr[pair], plan.gain_ptr[pair + 1]):
-                i = plan.gain_source[k] * LANES
-                gr = load4(xr, i)
-                gi = load4(xi, i)
-                ar = fma(splat4(plan.gain_weights[k, 0]), gr, ar)
-                ai = fma(splat4(plan.gain_weights[k, 1]), gr, ai)
-                ar = fma(splat4(plan.gain_weights[k, 2]), gi, ar)
-                ai = fma(splat4(plan.gain_weights[k, 3]), gi, ai)
-            i = (r * d + c) * LANES
-            ar = fma(w4, ar, load4(base_r, i))
-            ai = fma(w4, ai, load4(base_i, i))
-            if mirrored:
-                put(yr, yi, d, r, c, ar, ai)
-            else:
-                store(yr, i, ar)
-                store(yi, i, ai)
-            pair += 1
+        for c in range(r // RUN * RUN, d, RUN):
+            ar = splat16(0.0)
+            ai = splat16(0.0)
+            for k in range(plan.gain_ptr[block, 0], plan.gain_ptr[block, 1]):  # real weights
+                a = x + plan.gain_source[k] * LANES
+                u = spread16(plan.gain_re, k)
+                ar = fma(u, load16(xr, a), ar)
+                ai = fma(u, load16(xi, a), ai)
+            for k in range(plan.gain_ptr[block, 1], plan.gain_ptr[block, 2]):
+                a = x + plan.gain_source[k] * LANES
+                u = spread16(plan.gain_re, k)
+                v = spread16(plan.gain_im, k - plan.gain_ptr[block, 3])
+                vr = load16(xr, a)
+                ar = fma(u, vr, ar)
+                ai = fma(v, vr, ai)
+                vi = load16(xi, a)
+                ar = fma(neg(v), vi, ar)
+                ai = fma(u, vi, ai)
+            i = (r * stride + c) * LANES
+            store(xr, y + i, fma(w, ar, load16(xr, base + i)))
+            store(xi, y + i, fma(w, ai, load16(xi, base + i)))
+            block += 1
+    for r in range(d):
+        store(xi, y + (r * stride + r) * LANES, splat4(0.0))
+        for c in range(r + 1, d):
+            i = y + (r * stride + c) * LANES
+            j = y + (c * stride + r) * LANES
+            store(xr, j, load4(xr, i))
+            store(xi, j, neg(load4(xi, i)))
