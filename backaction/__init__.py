@@ -26,6 +26,7 @@ _PUBLIC = {
     "Operator": "systems",
     "Spin": "systems",
     "System": "systems",
+    "Sampled": "coefficients",
     "coherent": "systems.states",
     "fock": "systems.states",
     "spin": "systems.states",
@@ -33,10 +34,13 @@ _PUBLIC = {
     "vacuum": "systems.states",
     "Heterodyne": "unravelings",
     "Homodyne": "unravelings",
+    "LocalOscillator": "unravelings",
     "QuantumJumps": "unravelings",
     "Unraveling": "unravelings",
     "Density": "trajectories",
     "Ket": "trajectories",
+    "Rouchon": "trajectories",
+    "Splitting": "trajectories",
     "condition": "trajectories",
     "simulate": "trajectories",
 }
@@ -46,6 +50,7 @@ __all__ = [*_PUBLIC, *_ROOMS, "__version__"]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from . import analysis, references, systems, trajectories, unravelings
+    from .coefficients import Sampled
     from .systems import (
         Basis,
         Boson,
@@ -55,8 +60,8 @@ if TYPE_CHECKING:
         System,
     )
     from .systems.states import coherent, fock, spin, thermal, vacuum
-    from .trajectories import Density, Ket, condition, simulate
-    from .unravelings import Heterodyne, Homodyne, QuantumJumps, Unraveling
+    from .trajectories import Density, Ket, Rouchon, Splitting, condition, simulate
+    from .unravelings import Heterodyne, Homodyne, LocalOscillator, QuantumJumps, Unraveling
 
 
 def __getattr__(name: str) -> Any:

@@ -3,4 +3,6 @@
 from .condition import condition as condition
 from .levels import Density as Density
 from .levels import Ket as Ket
+from .schemes import Rouchon as Rouchon
+from .schemes import Splitting as Splitting
 from .simulate import simulate as simulate

@@ -14,6 +14,7 @@ from . import ensemble, noise
 from .arguments import bin_edges
 from .levels import Level
 from .preparation import Prepared, check_system, prepare
+from .schemes import Scheme
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,6 +35,7 @@ def condition(
     states: bool = False,
     save_every: int = 1,
     level: Level | str = "auto",
+    scheme: Scheme | None = None,
     step: float | None = None,
     seed: int | None = None,
     max_error: float = TOO_WIDE,
@@ -70,6 +72,8 @@ def condition(
     ----------------
     level : {"auto", "ket", "density"} or Ket or Density
         "auto": state vectors if the record determines a pure state, else density matrices.
+    scheme : Splitting or Rouchon, optional
+        How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
         Upper bound of the internal step, which divides the bins, a bin's sum being spread evenly over its steps.
     seed : int, optional
@@ -114,8 +118,8 @@ def condition(
         "initial": initial, "level": level, "n_jobs": n_jobs, "max_memory": max_memory, "given": True,
     }  # fmt: skip
     prepared = prepare(
-        system, unraveling, edges, ntraj, step=step, observables=observables, states=states, save_every=save_every,
-        **options,
+        system, unraveling, edges, ntraj, scheme=scheme, step=step, observables=observables, states=states,
+        save_every=save_every, **options,
     )  # fmt: skip
     error = _bin_error(prepared, given, untimed, detectors, rng)
     if error > max_error:

@@ -15,10 +15,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from . import noise
+from .kernels import counting as counting_kernel
 from .kernels import density as density_kernel
 from .kernels import ket as ket_kernel
 
-Plan = ket_kernel.KetPlan | density_kernel.DensityPlan
+Plan = ket_kernel.KetPlan | counting_kernel.CountingPlan | density_kernel.DensityPlan
 
 
 class Run(NamedTuple):
@@ -77,11 +78,18 @@ class Job:
 
     @property
     def lanes(self) -> int:
+        if self.counts:
+            return counting_kernel.lanes(self.runs[0].plan)
         return ket_kernel.LANES if self.is_ket else density_kernel.LANES
 
     @property
     def is_ket(self) -> bool:
-        return isinstance(self.runs[0].plan, ket_kernel.KetPlan)
+        return isinstance(self.runs[0].plan, (ket_kernel.KetPlan, counting_kernel.CountingPlan))
+
+    @property
+    def counts(self) -> bool:
+        """Do the states go through the kernel that counts only?"""
+        return isinstance(self.runs[0].plan, counting_kernel.CountingPlan)
 
     @property
     def dim(self) -> int:
@@ -188,11 +196,13 @@ def run_batch(job: Job, first: int) -> Batch:
     rngs = tuple(noise.generator(job.seed, first + lane) for lane in range(lanes))
     kernel: Callable = ket_kernel.run_ket if job.is_ket else density_kernel.run_density
     plan0 = job.runs[0].plan
-    work: Any = (
-        ket_kernel.ket_work(plan0)
-        if isinstance(plan0, ket_kernel.KetPlan)
-        else density_kernel.density_work(*(r.plan for r in job.runs))  # type: ignore[arg-type]
-    )
+    work: Any
+    if isinstance(plan0, counting_kernel.CountingPlan):
+        kernel, work = counting_kernel.run_counting, counting_kernel.counting_work(plan0)
+    elif isinstance(plan0, ket_kernel.KetPlan):
+        work = ket_kernel.ket_work(plan0)
+    else:
+        work = density_kernel.density_work(*(r.plan for r in job.runs))  # type: ignore[arg-type]
     _start(job, work, rngs, first)
     n_bins = len(job.edges) - 1
     kept = min(lanes, job.ntraj - first)
@@ -202,7 +212,9 @@ def run_batch(job: Job, first: int) -> Batch:
         work = _give(job.given, work, current, first, kept)
     expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)
     states = np.zeros((job.n_saved if job.states else 0, lanes, size), dtype=complex)
-    if job.is_ket:
+    if job.counts:
+        counting_kernel.save(plan0, work, 0, expectations, states)
+    elif job.is_ket:
         ket_kernel.save(plan0, work, 0, 0, expectations, states)
     else:
         density_kernel.save(plan0, work, work.place[1], 0, expectations, states)
@@ -213,6 +225,8 @@ def run_batch(job: Job, first: int) -> Batch:
     for run_ in job.runs:
         cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_ket else 2 * job.dim)
         block = max(1, int(BLOCK_WORK / cost))
+        if job.counts:
+            work.stretch[0] = run_.n_bins  # lanes may be ahead of the bins of a call
         for offset in range(0, run_.n_bins, block):
             b0 = run_.first + offset
             n = min(block, run_.n_bins - offset)

@@ -16,10 +16,24 @@ from .kernels.density import DensityPlan
 from .kernels.ket import KetPlan
 from .kernels.lane import REACH
 from .kernels.products import RUN, stride_of
-from .propagators import DROP, SPLITTING_DROP, expm, generator, kraus, norm_bound, prune, slot_operators
+from .propagators import (
+    DROP,
+    SPLITTING_DROP,
+    expm,
+    generator,
+    kraus,
+    largest,
+    norm_bound,
+    prune,
+    rouchon_remainder,
+    slot_operators,
+)
+from .schemes import Rouchon, Scheme, Splitting
 
 #: Default step: this over the mean rate of events plus the frequency at which H turns what is measured.
 STEP_FRACTION = 0.1
+#: The same for schemes of first order, relative to that.
+FIRST_ORDER_FRACTION = 0.25
 #: Click times relative to their slot: to rounding where counting is all, well below the step's own error beside
 #: diffusive detectors.
 EXACT_TOLERANCE = 1e-15
@@ -132,23 +146,34 @@ def substeps(width: float, step: float) -> int:
 
 
 def ket_plan(
-    lowered: LoweredSystem, roles: Roles, observables: list[sp.csr_array], width: float, step: float | None
+    lowered: LoweredSystem,
+    roles: Roles,
+    observables: list[sp.csr_array],
+    width: float,
+    step: float | None,
+    scheme: Scheme = Splitting(),  # noqa: B008 (frozen)
 ) -> KetPlan:
     """Plan for state vectors; unread channels become hidden counters."""
     jumps = [(K, j) for j, group in enumerate(roles.counted) for K in group] + [(L, -1) for L in roles.unread]
     A = generator(lowered.H, [L for L, _ in jumps])
     bound = norm_bound(A)
     reach = REACH / bound if bound else math.inf
+    merged = isinstance(scheme, Rouchon) and bool(roles.diffusive)
     alternate = not commute(roles)
     if step is None:
         step = default_step(lowered, roles) if roles.diffusive else reach
+        step *= FIRST_ORDER_FRACTION if merged else 1.0
     n_sub = substeps(width, step)
     dt = width / n_sub
     pack = _Pack(lowered.dim)
     drop = SPLITTING_DROP if roles.diffusive else DROP
     slots = [pack.add(expm(A * dt, drop)), pack.add(expm(A * (0.5 * dt), drop) if roles.diffusive else None)]
     generator_index = pack.add(A)
-    kraus_index = [[pack.add(K) for K in kraus(c, dt)] for c, _, _ in roles.diffusive]
+    if merged:
+        K0 = pack.add(rouchon_remainder([(c, kind) for c, kind, _ in roles.diffusive], dt))
+        kraus_index = [[K0] * 3 for _ in roles.diffusive]
+    else:
+        kraus_index = [[pack.add(K) for K in kraus(c, dt)] for c, _, _ in roles.diffusive]
     jump_index = [pack.add(L) for L, _ in jumps]
     observable_index = [pack.add(O) for O in observables]
     edge_ptr, edge_index = _edges(lowered)
@@ -170,41 +195,58 @@ def ket_plan(
         alternate,
         DIFFUSIVE_TOLERANCE if roles.diffusive else EXACT_TOLERANCE,
         False,
+        merged,
+        *_pieces([c for c, _, _ in roles.diffusive] if merged else [], lowered.dim),
     )
 
 
 def density_plan(
-    lowered: LoweredSystem, roles: Roles, observables: list[sp.csr_array], width: float, step: float | None
+    lowered: LoweredSystem,
+    roles: Roles,
+    observables: list[sp.csr_array],
+    width: float,
+    step: float | None,
+    scheme: Scheme = Splitting(),  # noqa: B008 (frozen)
 ) -> DensityPlan:
     """Plan for density matrices; unread channels are averaged over."""
     counted = [K for group in roles.counted for K in group]
-    A = generator(lowered.H, roles.unread + counted)
-    bound = 2 * norm_bound(A) + sum(norm_bound(L) ** 2 for L in roles.unread)
+    merged = isinstance(scheme, Rouchon) and bool(roles.diffusive)
+    # a merged step has all but the clicks in its one operator
+    H, unread = (0 * lowered.H, []) if merged else (lowered.H, roles.unread)
+    A = generator(H, unread + counted)
+    bound = 2 * norm_bound(A) + sum(norm_bound(L) ** 2 for L in unread)
     reach = REACH / bound if bound else math.inf
     alternate = not commute(roles)
     exact = not roles.diffusive
     if step is None:
         step = math.inf if exact else default_step(lowered, roles)
+        step *= FIRST_ORDER_FRACTION if merged else 1.0
     n_sub = substeps(width, step)
     dt = width / n_sub
     pack = _Pack(lowered.dim)
     slots = [[pack.add(None)] * 2] * 2
     if not exact:
-        slots = [[pack.add(E) for E in slot_operators(A, roles.unread, t)] for t in (dt, 0.5 * dt)]
+        slots = [[pack.add(E) for E in slot_operators(A, unread, t)] for t in (dt, 0.5 * dt)]
     generator_index = pack.add(A)
-    gain = [pack.add(L) for L in roles.unread]
-    sets = [kraus(c, dt) for c, _, _ in roles.diffusive]
-    moments = [
-        [
-            pack.add(prune(X))
-            for X in (
-                K[0].conj().T @ K[1] + 2 * dt * (K[1].conj().T @ K[2]),
-                K[1].conj().T @ K[1],
-                K[0].conj().T @ K[2],
-            )
+    gain = [pack.add(L) for L in unread]
+    if merged:
+        sets = [(sp.eye_array(lowered.dim, format="csr"), c, 0.5 * (c @ c)) for c, _, _ in roles.diffusive]
+        *patterns, fill = _together(roles, lowered.H, dt)
+        moments = [[pack.add(X) for X in (c, c.conj().T @ c, half)] for _, c, half in sets]
+    else:
+        sets = [kraus(c, dt) for c, _, _ in roles.diffusive]
+        *patterns, fill = *_joint_patterns(sets, lowered.dim), _NO_FILL
+        moments = [
+            [
+                pack.add(prune(X))
+                for X in (
+                    K[0].conj().T @ K[1] + 2 * dt * (K[1].conj().T @ K[2]),
+                    K[1].conj().T @ K[1],
+                    K[0].conj().T @ K[2],
+                )
+            ]
+            for K in sets
         ]
-        for K in sets
-    ]
     click_ptr = np.cumsum([0] + [len(group) for group in roles.counted])
     clicks = [pack.add(K) for K in counted]
     observable_index = [pack.add(O) for O in observables]
@@ -220,7 +262,7 @@ def density_plan(
         _ints([kind for _, kind, _ in roles.diffusive]),
         _ints([output for _, _, output in roles.diffusive]),
         np.array(moments, dtype=np.int64).reshape(-1, 3),
-        *_joint_patterns(sets, lowered.dim),
+        *patterns,
         click_ptr.astype(np.int64),
         _ints(clicks),
         _ints(observable_index),
@@ -232,7 +274,40 @@ def density_plan(
         EXACT_TOLERANCE if exact else DIFFUSIVE_TOLERANCE,
         exact,
         False,
+        merged,
+        *fill,
     )
+
+
+_NO_FILL = (np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros((0, 2), int))
+
+
+def _together(roles: Roles, H: sp.csr_array, dt: float) -> tuple:
+    """K0 + X + ½:X²: of a merged step on its pattern: (ptr, col, re, im, lowest, fill) as in `DensityPlan`."""
+    channels = [c for c, _, _ in roles.diffusive]
+    n, d = len(channels), H.shape[0]
+    K0 = rouchon_remainder([(c, kind) for c, kind, _ in roles.diffusive], dt, roles.unread, H)
+    pairs = [(i, j) for i in range(n) for j in range(i, n)]
+    terms = [K0, *channels]
+    terms += [0.5 * (channels[i] @ channels[j] + (channels[j] @ channels[i] if i != j else 0)) for i, j in pairs]
+    terms = [prune(t, DROP * largest(t)) for t in terms]
+    coos = [t.tocoo() for t in terms]
+    where = np.concatenate([c.row.astype(np.int64) * d + c.col for c in coos])
+    monomial = np.repeat(np.arange(len(terms)), [c.nnz for c in coos])
+    value = np.concatenate([c.data for c in coos])
+    elements, element = np.unique(where, return_inverse=True)
+    order = np.lexsort((monomial, element))
+    ptr = np.concatenate([[0], np.cumsum(np.bincount(elements // d, minlength=d))]).astype(np.int64)
+    pattern = sp.csr_array((np.ones(len(elements)), elements % d, ptr), shape=(d, d))
+    fill = (
+        np.concatenate([[0], np.cumsum(np.bincount(element))]).astype(np.int64),
+        monomial[order].astype(np.int64),
+        np.ascontiguousarray(value[order].real),
+        np.ascontiguousarray(value[order].imag),
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+    )
+    nothing = np.zeros((3, 0))
+    return ptr[None], (elements % d).astype(np.int64), nothing, nothing, _lowest(pattern)[None], fill
 
 
 class _Pack:
@@ -297,6 +372,62 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
         return ptr, np.zeros(0, dtype=np.int64), np.zeros((3, 0)), np.zeros((3, 0)), lowest
     table = np.array([np.concatenate(v) for v in values])
     return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag), lowest
+
+
+def _pieces(channels: list[sp.csr_array], d: int) -> tuple:
+    """Channels as sums of pieces with one element per row: see `KetPlan`.
+
+    On every diagonal of the basis the channels' elements are grouped by direction: proportional ones share a piece.
+    """
+    diagonals: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for j, c in enumerate(channels):
+        coo = c.tocoo()
+        for offset in np.unique(coo.col - coo.row):
+            on = coo.col - coo.row == offset
+            values = np.zeros(d, dtype=complex)
+            values[coo.row[on]] = coo.data[on]
+            diagonals.setdefault(int(offset), []).append((j, values))
+    pieces: list[tuple[int, np.ndarray]] = []
+    mix: list[np.ndarray] = []
+    for offset, members in diagonals.items():
+        own: list[int] = []
+        for j, values in members:
+            for p in own:
+                u = pieces[p][1]
+                factor = np.vdot(u, values) / np.vdot(u, u)
+                if np.linalg.norm(values - factor * u) <= 1e-14 * np.linalg.norm(values):
+                    mix[p][j] += factor
+                    break
+            else:
+                own.append(len(pieces))
+                first = values[np.flatnonzero(values)[0]]
+                pieces.append((offset, values * (abs(first) / first)))  # real if it can be
+                mix.append(np.zeros(len(channels), dtype=complex))
+                mix[-1][j] = first / abs(first)
+    rows = [np.flatnonzero(u) for _, u in pieces]
+    row = np.concatenate([*rows, np.zeros(0, dtype=np.int64)]).astype(np.int64)
+    piece = np.repeat(np.arange(len(pieces)), [len(r) for r in rows]).astype(np.int64)
+    offsets = np.array([offset for offset, _ in pieces], dtype=np.int64)
+    value = np.concatenate([*(u[r] for (_, u), r in zip(pieces, rows, strict=True)), np.zeros(0)]).astype(complex)
+    value.imag[np.abs(value.imag) <= 1e-15 * np.abs(value)] = 0.0
+    col = row + offsets[piece] if len(pieces) else row
+    order = np.argsort(row, kind="stable")
+    weights = np.array(mix).reshape(len(pieces), len(channels)).T
+    return (
+        np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64),
+        row,
+        col,
+        np.ascontiguousarray(value.real),
+        np.ascontiguousarray(value.imag),
+        np.concatenate([[0], np.cumsum(np.bincount(row, minlength=d))]).astype(np.int64),
+        piece[order],
+        col[order],
+        np.ascontiguousarray(value.real[order]),
+        np.ascontiguousarray(value.imag[order]),
+        np.ascontiguousarray(weights.real),
+        np.ascontiguousarray(weights.imag),
+        bool(np.all(value.imag == 0.0)),
+    )
 
 
 def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from .levels import Density, Ket, Level, as_level
 from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
 from .record import dataset
 from .report import warn_of_limits
+from .schemes import Scheme, as_scheme
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,6 +51,7 @@ class Prepared:
     complete: bool
     prefix: str
     step_asked: float | None
+    scheme: Scheme
     given: bool
 
     @property
@@ -59,7 +61,7 @@ class Prepared:
 
     def rebinned(self, edges: np.ndarray, save_every: int) -> Prepared:
         """The same system and detectors on other bins, with states and nothing else saved."""
-        runs = plan_runs(self.lowered, self.roles, [], edges, self.step_asked, self.is_ket, self.given)
+        runs = plan_runs(self.lowered, self.roles, [], edges, self.step_asked, self.scheme, self.is_ket, self.given)
         return replace(self, runs=runs, edges=edges, operators={}, states=True, save_every=save_every)
 
     def job(self, seed: int, ntraj: int, given: ensemble.Given | None = None) -> ensemble.Job:
@@ -79,6 +81,7 @@ class Prepared:
             "level": "ket" if self.is_ket else "density",
             "complete": int(self.complete),
             "step": self.step,
+            "scheme": repr(self.scheme),
             **attrs,
         }
         return dataset(
@@ -111,6 +114,7 @@ def prepare(
     initial: Any,
     level: Level | str,
     step: float | None,
+    scheme: Any,
     observables: Sequence[str] | Mapping[str, Any],
     states: bool,
     save_every: int,
@@ -133,6 +137,7 @@ def prepare(
         raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
     limit = in_bytes(max_memory)
     chosen = as_level(level)
+    scheme = as_scheme(scheme)
 
     lowered = system.lower(chosen.basis if chosen else None)
     operators = observable_matrices(lowered, observables)
@@ -160,10 +165,11 @@ def prepare(
     roles = assign(lowered, unraveling, hidden=is_ket)
     check_memory(lowered, roles, chosen, edges, ntraj, save_every, len(operators), states, n_jobs, limit)
     matrices = list(operators.values())
-    runs = plan_runs(lowered, roles, matrices, edges, step, is_ket, given)
+    runs = plan_runs(lowered, roles, matrices, edges, step, scheme, is_ket, given)
     return Prepared(
         lowered, roles, runs, edges, mixture(start, is_ket, per_trajectory), per_trajectory, operators, states,
-        save_every, is_ket, complete, "hidden" if knows_hidden or (is_ket and not complete) else "expect", step, given,
+        save_every, is_ket, complete, "hidden" if knows_hidden or (is_ket and not complete) else "expect", step, scheme,
+        given,
     )  # fmt: skip
 
 
@@ -173,6 +179,7 @@ def plan_runs(
     matrices: list[sp.csr_array],
     edges: np.ndarray,
     step: float | None,
+    scheme: Scheme,
     is_ket: bool,
     given: bool,
 ) -> list[ensemble.Run]:
@@ -181,6 +188,6 @@ def plan_runs(
     runs, plans = [], {}
     for first, n_bins, width in stretches(edges):
         if width not in plans:
-            plans[width] = make(lowered, roles, matrices, width, step)._replace(given=given)
+            plans[width] = make(lowered, roles, matrices, width, step, scheme)._replace(given=given)
         runs.append(ensemble.Run(plans[width], first, n_bins, width))
     return runs

@@ -119,6 +119,50 @@ def completeness(K: list[sp.csr_array] | tuple[sp.csr_array, ...], dt: float) ->
     return sum((w * (k.conj().T @ k) for w, k in zip((1.0, dt, 2.0 * dt * dt), K, strict=True)), 0 * K[0])
 
 
+def rouchon_remainder(
+    diffusive: list[tuple[sp.csr_array, int]],
+    dt: float,
+    unread: list[sp.csr_array] | None = None,
+    H: sp.csr_array | None = None,
+) -> sp.csr_array:
+    """All of a Rouchon step ``K0 + X + ½:X²:`` that has no increment in it: K0 − ½dt Σ c² (homodyne channels).
+
+    ``K0 = e^{−iHdt}√(1 − dt Σ c†c − dt Σ L†L − E|½:X²:|²)`` makes the outcomes complete: E[M†M] + dt ΣL†L = 1.
+    """
+    d = diffusive[0][0].shape[0]
+    S = sp.eye_array(d, dtype=complex, format="csr")
+    wick = 0 * S
+    for i, (a, kind) in enumerate(diffusive):
+        S = S - dt * (a.conj().T @ a)
+        square = a @ a
+        S = S - 0.5 * dt**2 * (square.conj().T @ square)
+        if kind == 0:
+            wick = wick - 0.5 * dt * square
+        for b, _ in diffusive[:i]:
+            both = 0.5 * (a @ b + b @ a)
+            S = S - dt**2 * (both.conj().T @ both)
+    for L in unread or []:
+        S = S - dt * (L.conj().T @ L)
+    K0 = root(S) if H is None else expm(-1j * dt * H) @ root(S)
+    return prune(prune(K0, SPLITTING_DROP) + wick, 0.0)
+
+
+def root(S: sp.csr_array) -> sp.csr_array:
+    """√S of a positive matrix; by series where S is close to 1, so that it stays sparse."""
+    X = prune(sp.eye_array(S.shape[0], dtype=complex, format="csr") - S, 0.0)
+    if norm_bound(X) > 0.5:
+        return prune(sp.csr_array(_power(S, 0.5)))
+    total = sp.eye_array(S.shape[0], dtype=complex, format="csr")
+    term, coefficient = total, 1.0
+    for k in range(1, 60):  # √(1 − x) = 1 − x/2 − x²/8 − …
+        term = prune(term @ X, 1e-17)
+        coefficient *= (k - 1.5) / k
+        if term.nnz == 0 or abs(coefficient) * largest(term) < 1e-17:
+            break
+        total = total + coefficient * term
+    return prune(total)
+
+
 def generator(H: sp.csr_array, jumps: list[sp.csr_array]) -> sp.csr_array:
     """−iH − ½ΣL†L."""
     A = -1j * H

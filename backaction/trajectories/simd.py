@@ -118,10 +118,13 @@ if numba.config.DISABLE_JIT:
     def _numpy_load(width: int) -> Any:
         return lambda array, index: array.reshape(-1)[index : index + width].copy()
 
-    load16, load4 = _numpy_load(16), _numpy_load(4)
+    load16, load8, load4 = _numpy_load(16), _numpy_load(8), _numpy_load(4)
 
     def splat16(value: float) -> Any:
         return np.full(16, value)
+
+    def splat8(value: float) -> Any:
+        return np.full(8, value)
 
     def splat4(value: float) -> Any:
         return np.full(4, value)
@@ -138,8 +141,9 @@ if numba.config.DISABLE_JIT:
     def value_line(values: np.ndarray, index: int) -> Any:
         return np.full(64 // values.itemsize, values[index])
 
-    def at(values: np.ndarray, index: int) -> int:
-        return int(values[index])
+    def at(values: np.ndarray, index: int) -> Any:
+        value = values.reshape(-1)[index]
+        return float(value) if values.dtype.kind == "f" else int(value)
 
     def wide(value: np.ndarray) -> Any:
         return value.astype(np.float64)
@@ -163,6 +167,7 @@ if numba.config.DISABLE_JIT:
     neg, sqrt, minimum, maximum = np.negative, np.sqrt, np.minimum, np.maximum
 else:
     load16, splat16 = _memory(16)
+    load8, splat8 = _memory(8)
     load4, splat4 = _memory(4)
 
     @intrinsic
@@ -193,13 +198,13 @@ else:
 
     @intrinsic
     def at(typing_context, values, index):  # type: ignore[no-untyped-def]
-        """values[index] for index >= 0: without the instructions that count negative ones from the end."""
+        """The element number `index` >= 0, as int or float: without the instructions that count back from the end."""
+        kind = types.intp if isinstance(values.dtype, types.Integer) else types.float64
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            value = _element(context, builder, signature, args)
-            return context.cast(builder, value, values.dtype, types.intp)
+            return context.cast(builder, _element(context, builder, signature, args), values.dtype, kind)
 
-        return types.intp(values, types.uintp), codegen
+        return kind(values, types.uintp), codegen
 
     @intrinsic
     def wide(typing_context, value):  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from .arguments import bin_edges, count
 from .levels import Level
 from .preparation import check_system, prepare
 from .report import recipe
+from .schemes import Scheme
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,6 +27,7 @@ def simulate(
     initial: Any = None,
     seed: int | None = None,
     level: Level | str = "auto",
+    scheme: Scheme | None = None,
     step: float | None = None,
     observables: Sequence[str] | Mapping[str, Any] = (),
     states: bool = False,
@@ -58,6 +60,8 @@ def simulate(
     level : {"auto", "ket", "density"} or Ket or Density
         "auto": complete monitoring → state vectors; only records asked for → state vectors with hidden
         detectors; otherwise conditional density matrices.
+    scheme : Splitting or Rouchon, optional
+        How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
         Upper bound of the internal step, which divides the bins; chosen from the rates if None.  Runs with
         counters only have no step error: leave it unset there.
@@ -107,8 +111,8 @@ def simulate(
     ntraj = count(ntraj, "ntraj")
     seed_used = noise.entropy(seed)
     prepared = prepare(
-        system, unraveling, edges, ntraj, initial=initial, level=level, step=step, observables=observables,
-        states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory, continues_seed=seed_used,
+        system, unraveling, edges, ntraj, initial=initial, level=level, scheme=scheme, step=step,
+        observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory, continues_seed=seed_used,
     )  # fmt: skip
     if not (prepared.operators or states or prepared.roles.currents or prepared.roles.counters):
         raise ValueError("Argument `unraveling` records nothing and no `observables` or `states` are asked for.")

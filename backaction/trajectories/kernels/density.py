@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, div, fma, load4, mul, splat4, store
+from ..simd import add, div, fma, load4, load16, mul, neg, splat4, splat16, store
 from .increments import increments
 from .lane import (
     BEFORE,
@@ -79,6 +79,12 @@ class DensityPlan(NamedTuple):
     tolerance: float  # of click times, relative to the slot
     exact: bool  # counting only: no splitting, the generator's Taylor series carries every slot
     given: bool  # as in `KetPlan`
+    merged: bool  # H, unread loss and all diffusive channels in one step: see `diffuse_together`
+    fill_ptr: np.ndarray  # (nnz + 1,) terms of each element of K0 + X + ½:X²:
+    fill_monomial: np.ndarray  # 0: 1, then the z_j, then the products `pairs`
+    fill_re: np.ndarray
+    fill_im: np.ndarray
+    pairs: np.ndarray  # (n_pairs, 2) channels
 
 
 class DensityWork(NamedTuple):
@@ -97,6 +103,8 @@ class DensityWork(NamedTuple):
     coef_re: np.ndarray  # (nnz, 16) values of K(z), each lane's four times over
     coef_im: np.ndarray
     z: np.ndarray  # (5 * 4,) 1/√trace, Re z, Im z, Re z2, Im z2
+    monomials: np.ndarray  # (1 + n_diffusive + n_pairs, 2, 4) of merged channels, over √trace
+    weight: np.ndarray  # (16,) dt/trace, four times over
     sums: np.ndarray  # (6 * 4,) moments of the channel being measured, real and imaginary parts
     lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
     edges: np.ndarray
@@ -135,6 +143,8 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         coef_re=np.zeros((max(1, pattern_nnz), 16)),
         coef_im=np.zeros((max(1, pattern_nnz), 16)),
         z=np.zeros(5 * LANES),
+        monomials=np.zeros((1 + len(plan.kinds) + len(plan.pairs), 2, LANES)),
+        weight=np.zeros(4 * LANES),
         sums=np.zeros(6 * LANES),
         lane=np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
@@ -487,8 +497,8 @@ def slot(plan, work, cur, which, duration):
     lowest = plan.slot_lowest
     sandwich(first, plan.col, plan.re, plan.im, lowest, re, im, cur, other, work.row_re, work.row_im)
     if plan.gain.size > 0:  # e^J = 1 + J(1 + J/2)
-        add_gain(plan, 0.5 * duration, re, im, other, other, cur)
-        add_gain(plan, duration, re, im, cur, other, other)
+        add_gain(plan, splat16(0.5 * duration), re, im, other, other, cur)
+        add_gain(plan, splat16(duration), re, im, cur, other, other)
     sandwich(last, plan.col, plan.re, plan.im, lowest, re, im, other, cur, work.row_re, work.row_im)
     traces(work, cur, d, work.trial)
 
@@ -539,8 +549,71 @@ def diffuse(plan, work, cur, noise, step, channel, record):
 
 
 @inlined
+def fill_together(plan, work):
+    """Values of K0 + X + ½:X²:, lane by lane, four times over."""
+    n_diffusive = plan.kinds.size
+    for i in range(plan.pairs.shape[0]):  # the factors carry 1/√trace each
+        a = 2 * (1 + plan.pairs[i, 0]) * LANES
+        b = 2 * (1 + plan.pairs[i, 1]) * LANES
+        c = 2 * (1 + n_diffusive + i) * LANES
+        scale = div(splat4(1.0), load4(work.monomials, 0))
+        xr = mul(scale, load4(work.monomials, a))
+        xi = mul(scale, load4(work.monomials, a + LANES))
+        yr = load4(work.monomials, b)
+        yi = load4(work.monomials, b + LANES)
+        store(work.monomials, c, fma(neg(xi), yi, mul(xr, yr)))
+        store(work.monomials, c + LANES, fma(xi, yr, mul(xr, yi)))
+    for k in range(plan.fill_ptr.size - 1):
+        re = splat4(0.0)
+        im = splat4(0.0)
+        for t in range(plan.fill_ptr[k], plan.fill_ptr[k + 1]):
+            m = 2 * plan.fill_monomial[t] * LANES
+            u = splat4(plan.fill_re[t])
+            v = splat4(plan.fill_im[t])
+            zr = load4(work.monomials, m)
+            zi = load4(work.monomials, m + LANES)
+            re = fma(neg(v), zi, fma(u, zr, re))
+            im = fma(v, zr, fma(u, zi, im))
+        for copy in range(4):
+            store(work.coef_re, 16 * k + 4 * copy, re)
+            store(work.coef_im, 16 * k + 4 * copy, im)
+
+
+@inlined
+def diffuse_together(plan, work, cur, noise, step, record):
+    """ρ → MρM† + dt ΣLρL†, M = K0 + X + ½:X²:, X = Σ_j c_j z_j, with H and unread L; the new copy."""
+    d = plan.ptr.shape[1] - 1
+    other = other_copy(work, cur)
+    inverse = div(splat4(1.0), load4(work.trace, 0))
+    for channel in range(plan.kinds.size):
+        if not plan.given:
+            for i in range(3):
+                expect(plan, work, cur, plan.moments[channel, i], work.sums, 2 * i * LANES)
+        increments(plan, work, record, noise, step, channel, LANES, inverse)
+        row = 2 * (1 + channel) * LANES
+        store(work.monomials, row, load4(work.z, LANES))
+        store(work.monomials, row + LANES, load4(work.z, 2 * LANES))
+    store(work.monomials, 0, load4(work.z, 0))
+    fill_together(plan, work)
+    sandwich(
+        plan.pattern_ptr[0], plan.pattern_col, work.coef_re, work.coef_im, plan.pattern_lowest[0], work.re, work.im,
+        cur, other, work.row_re, work.row_im,
+    )  # fmt: skip
+    if plan.gain_source.size > 0:
+        for copy in range(4):
+            store(work.weight, copy * LANES, mul(splat4(plan.dt), inverse))
+        add_gain(plan, load16(work.weight, 0), work.re, work.im, cur, other, other)
+    traces(work, other, d, work.trace)
+    if plan.given:
+        store(work.likelihood, 0, mul(load4(work.likelihood, 0), load4(work.trace, 0)))
+    return other
+
+
+@inlined
 def propagate(plan, work, cur, t0, stage, at_edge, b, s):
     """One slot on all lanes; True if the caller must advance lanes that click (all of them for `exact` plans)."""
+    if plan.merged and plan.click_ops.size == 0:
+        return False  # everything is in D
     if plan.click_ops.size > 0 or plan.exact:
         for i in range(work.backup_re.size):
             work.backup_re[i] = work.re[cur + i]
@@ -585,8 +658,10 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 why = JUMP
                 break
         if stage == BEHIND:
+            if plan.merged:
+                cur = diffuse_together(plan, work, cur, work.noise, position, work.record)
             backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
-            for c in range(n_diffusive):
+            for c in range(0 if plan.merged else n_diffusive):
                 channel = n_diffusive - 1 - c if backwards else c
                 cur = diffuse(plan, work, cur, work.noise, position, channel, work.record)
             position += 1

@@ -39,8 +39,7 @@ from .lane import (
     slot_times,
     take_logarithm,
 )
-
-LANES = 16
+from .together import LANES, diffuse_together
 
 
 class KetPlan(NamedTuple):
@@ -69,6 +68,20 @@ class KetPlan(NamedTuple):
     alternate: bool  # reverse the order of the diffusive channels in every second step of a stretch
     tolerance: float  # of click times, relative to the slot
     given: bool  # the record is given: nothing is drawn, the likelihood is followed
+    merged: bool  # all diffusive channels in one operator: see `together`
+    piece_ptr: np.ndarray  # (n_pieces + 1,) elements of each piece
+    piece_row: np.ndarray
+    piece_col: np.ndarray
+    piece_re: np.ndarray
+    piece_im: np.ndarray
+    row_ptr: np.ndarray  # (d + 1,) the same elements row by row
+    row_piece: np.ndarray
+    row_col: np.ndarray
+    row_re: np.ndarray
+    row_im: np.ndarray
+    mix_re: np.ndarray  # (n_diffusive, n_pieces) c_j = Σ_p mix[j, p] piece_p
+    mix_im: np.ndarray
+    real_pieces: bool
 
 
 class KetWork(NamedTuple):
@@ -83,6 +96,7 @@ class KetWork(NamedTuple):
     threshold: np.ndarray  # (16,) the jump comes when `alive` falls to it
     sums: np.ndarray  # (6 * 16,) inner products of the K_iψ: see `increments`
     z: np.ndarray  # (5 * 16,) 1/√norm, Re z, Im z, Re z2, Im z2
+    pieces: np.ndarray  # (n_pieces, 4, 16) of merged channels: ζ, ⟨piece⟩, real and imaginary parts
     lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
     hazard: np.ndarray  # (16,) sums of event probabilities per step
@@ -111,6 +125,7 @@ def ket_work(plan: KetPlan) -> KetWork:
         threshold=np.zeros(LANES),
         sums=np.zeros(6 * LANES),
         z=np.zeros(5 * LANES),
+        pieces=np.zeros((len(plan.piece_ptr) - 1, 4, LANES)),
         lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
@@ -535,10 +550,14 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 break
         if stage == BEHIND:
             cur = n - cur
-            backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
-            for c in range(n_diffusive):
-                channel = n_diffusive - 1 - c if backwards else c
-                diffuse(plan, work, cur, work.noise, position, channel, work.record)
+            if plan.merged:
+                diffuse_together(plan, work, cur, work.noise, position, work.record)
+                cur = n - cur
+            else:
+                backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
+                for c in range(n_diffusive):
+                    channel = n_diffusive - 1 - c if backwards else c
+                    diffuse(plan, work, cur, work.noise, position, channel, work.record)
             position += 1
             at_edge = n_diffusive == 0
             stage = BEFORE

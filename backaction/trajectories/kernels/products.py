@@ -105,10 +105,12 @@ def sandwich(ptr, col, re, im, lowest, xr, xi, x, y, row_r, row_i):
 
 @inlined
 def add_gain(plan, weight, xr, xi, x, base, y):
-    """Y = base + weight Σ_j L_j X L_j† for Hermitian X, mirrored; Y may be base itself, not X."""
+    """Y = base + weight Σ_j L_j X L_j† for Hermitian X, mirrored; Y may be base itself, not X.
+
+    `weight`: a vector of 16, the four lanes' weights four times over.
+    """
     d = plan.ptr.shape[1] - 1
     stride = stride_of(d)
-    w = splat16(weight)
     block = 0
     for r in range(d):
         for c in range(r // RUN * RUN, d, RUN):
@@ -130,8 +132,8 @@ def add_gain(plan, weight, xr, xi, x, base, y):
                 ar = fma(neg(v), vi, ar)
                 ai = fma(u, vi, ai)
             i = (r * stride + c) * LANES
-            store(xr, y + i, fma(w, ar, load16(xr, base + i)))
-            store(xi, y + i, fma(w, ai, load16(xi, base + i)))
+            store(xr, y + i, fma(weight, ar, load16(xr, base + i)))
+            store(xi, y + i, fma(weight, ai, load16(xi, base + i)))
             block += 1
     for r in range(d):
         store(xi, y + (r * stride + r) * LANES, splat4(0.0))

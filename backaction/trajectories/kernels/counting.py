@@ -1,0 +1,667 @@
+"""State vectors that are counted only, in large Hilbert spaces: a cache line of trajectories, each with its own clock.
+
+Between clicks ψ̇ = Aψ, A = −iH − ½ΣL†L.  A *piece* of the way is a Chebyshev series
+
+```text
+e^{Ah} = e^{−(c+ie)h} Σ_k (2 − δ_k0) J_k(Rh) U_k(Y) ,    U_{k+1} = 2Y U_k + U_{k−1} ,    Y = (A + c + ie)/R
+```
+
+with the energy e and the decay c in the middle of the spectrum and its radius R (Tal-Ezer and Kosloff, J. Chem. Phys.
+81, 3967 (1984)), summed by Clenshaw's recurrence.  Only the Bessel numbers know h: the lanes of a batch go through the
+same products with Y and yet take pieces of different lengths.  A lane whose surviving probability has fallen below
+its threshold at the end of a piece goes back to where the piece began and takes a shorter one to where the crossing
+must be; near it, a Taylor series gives the time to rounding.  The phase e^{−iet} is put back where states are saved.
+
+Layout: real and imaginary parts apart, element r of lane l at ``lanes r + l``, where `lanes` is a cache line's: 8 in
+double, 16 in single precision.  Three vectors: the state and the two of the recurrence, which change roles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..compiled import inlined, inner_loop, kernel
+from ..simd import add, at, fma, load_line, mul, splat_as, store, sub, value_line, wide
+from .lane import newton, push_click
+
+LINE = 64  # bytes
+TAYLOR = 28  # terms of the series near a click
+STATE = TAYLOR + 1  # row of `terms` with the state that the series gives; scratch of the saves
+IMAGE = TAYLOR + 2  # row with an operator's image of it
+NEAR = 0.5  # largest R|δ| from which a click is reached by the Taylor series
+MILLER = 1e-12  # J_top/J_order from which the recurrence of the Bessel numbers starts; its error is the square of it
+EXTRA = 42  # top − order at most: the ratio of neighbours is below ½ there
+TINY = 1e-100  # R h that is taken for zero
+LOST = 1e-16  # relative size at which a term of the Taylor series is negligible
+FOUND = 1e-14  # relative distance of the surviving probability from its threshold at a click
+
+
+class CountingPlan(NamedTuple):
+    """All that the kernel sees of system and unraveling.
+
+    Operators are CSR with shared arrays: row r of operator o is ``ptr[o, r] : ptr[o, r + 1]``.  The first is 2Y without
+    its diagonal; in its rows the imaginary elements come first, then the real ones, then the complex ones.
+    """
+
+    ptr: np.ndarray  # (n_operators, d + 1) int64
+    col: np.ndarray  # int32
+    re: np.ndarray  # float64 or float32: the precision of states
+    im: np.ndarray
+    ends: np.ndarray  # (2, d) int64, ends of the imaginary and of the real elements of a row of 2Y
+    diagonal: np.ndarray  # (2, d) real and imaginary part of the diagonal of 2Y, in the precision of states
+    radius: float  # R
+    decay: float  # c
+    energy: float  # e
+    reach: np.ndarray  # (n_orders,) longest piece for which the series up to this order will do
+    growth: float  # growth of ⟨ψ|ψ⟩ in a piece above which the expansion is wrong, relative
+    jumps: np.ndarray  # (n_jumps,) operators
+    counters: np.ndarray  # (n_jumps,) counter, −1 hidden
+    observables: np.ndarray  # (n_observables,) operators
+    edge_ptr: np.ndarray  # (n_edges + 1,)
+    edge_index: np.ndarray
+    dt: float  # longest piece
+    n_sub: int  # products with 2Y in a bin, about
+
+
+class CountingWork(NamedTuple):
+    """State and scratch of one batch."""
+
+    re: np.ndarray  # (3 * d * lanes,) in the precision of the plan: the state, unnormalised, and the recurrence
+    im: np.ndarray
+    factors: np.ndarray  # (n_orders * lanes,) factors of the series, 2 J_k(Rh) e^{−ch}
+    bessel: np.ndarray  # (n_orders + EXTRA,)
+    terms: np.ndarray  # (TAYLOR + 3, 2, d, with zeros up to full cache lines) one lane's Taylor vectors, and scratch
+    sums: np.ndarray  # (8,)
+    norm: np.ndarray  # (lanes,) ⟨ψ|ψ⟩, 1 after a click: the surviving probability
+    trial: np.ndarray  # (lanes,) the same at the end of a piece
+    threshold: np.ndarray  # (lanes,) the click comes when `norm` falls to it
+    piece: np.ndarray  # (lanes,) length of the piece
+    filled: np.ndarray  # (lanes,) length for which `factors` hold
+    aim: np.ndarray  # (lanes,) time to where a click must be, infinite if it is not in sight
+    clock: np.ndarray  # (lanes,) time since the last stop
+    bin: np.ndarray  # (lanes,) int: bins of the stretch behind the last stop
+    stop: np.ndarray  # (lanes,) int: bins behind the next one
+    edges: np.ndarray  # (n_edges, lanes) edge populations, summed over time in units of bins
+    populations: np.ndarray  # (n_edges, lanes) the same at the end of a piece
+    hazard: np.ndarray  # (lanes,) sums of event probabilities per piece
+    place: np.ndarray  # (2,) int: which of the three vectors is the state, and which the one before this piece
+    stretch: np.ndarray  # (1,) int: bins of the stretch at hand
+    elapsed: np.ndarray  # (1,) time of the stretches before
+    likelihood: np.ndarray  # (lanes,) as in `ket`
+    log_likelihood: np.ndarray  # (lanes,)
+
+
+def lanes(plan: CountingPlan) -> int:
+    """Trajectories in a batch."""
+    return LINE // plan.re.itemsize
+
+
+def aligned(n: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros that begin at a cache line: vectors across two lines load at half the speed."""
+    padded = np.zeros(n + LINE // dtype.itemsize, dtype)
+    begin = -padded.ctypes.data % LINE // dtype.itemsize
+    return padded[begin : begin + n]
+
+
+def counting_work(plan: CountingPlan) -> CountingWork:
+    """Allocate the state and scratch of one batch."""
+    d, n_edges, dtype = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1, plan.re.dtype
+    width, orders = lanes(plan), len(plan.reach)
+    return CountingWork(
+        re=aligned(3 * d * width, dtype),
+        im=aligned(3 * d * width, dtype),
+        factors=aligned(orders * width, dtype),
+        bessel=np.zeros(orders + EXTRA),
+        terms=aligned((TAYLOR + 3) * 2 * (-(-d // 8) * 8), np.dtype(float)).reshape(TAYLOR + 3, 2, -1),
+        sums=np.zeros(8),
+        norm=np.ones(width),
+        trial=np.ones(width),
+        threshold=np.zeros(width),
+        piece=np.zeros(width),
+        filled=np.full(width, -1.0),
+        aim=np.full(width, np.inf),
+        clock=np.zeros(width),
+        bin=np.zeros(width, dtype=np.int64),
+        stop=np.zeros(width, dtype=np.int64),
+        edges=np.zeros((n_edges, width)),
+        populations=np.zeros((n_edges, width)),
+        hazard=np.zeros(width),
+        place=np.zeros(2, dtype=np.int64),
+        stretch=np.zeros(1, dtype=np.int64),
+        elapsed=np.zeros(1),
+        likelihood=np.ones(width),
+        log_likelihood=np.zeros(width),
+    )
+
+
+# --- all lanes: one piece
+
+
+@inlined
+def row_times(plan, work, r, at_first, accr, acci):
+    """(accr, acci) + row r of 2Y times the vector at `at_first`."""
+    lanes = work.norm.size
+    d = plan.ends.shape[1]
+    c = at_first + r * lanes
+    a = value_line(plan.diagonal, r)
+    b = value_line(plan.diagonal, d + r)
+    vr = load_line(work.re, c)
+    vi = load_line(work.im, c)
+    accr = fma(a, vr, accr)
+    acci = fma(a, vi, acci)
+    minus = mul(b, vi)  # −im × im, apart: one more chain of sums, and no change of sign inside
+    acci = fma(b, vr, acci)
+    begin, imaginary, real, end = at(plan.ptr, r), at(plan.ends, r), at(plan.ends, d + r), at(plan.ptr, r + 1)
+    for k in range(begin, imaginary):
+        c = at_first + at(plan.col, k) * lanes
+        b = value_line(plan.im, k)
+        minus = fma(b, load_line(work.im, c), minus)
+        acci = fma(b, load_line(work.re, c), acci)
+    for k in range(imaginary, real):
+        c = at_first + at(plan.col, k) * lanes
+        a = value_line(plan.re, k)
+        accr = fma(a, load_line(work.re, c), accr)
+        acci = fma(a, load_line(work.im, c), acci)
+    for k in range(real, end):
+        c = at_first + at(plan.col, k) * lanes
+        a = value_line(plan.re, k)
+        b = value_line(plan.im, k)
+        vr = load_line(work.re, c)
+        vi = load_line(work.im, c)
+        accr = fma(a, vr, accr)
+        acci = fma(b, vr, acci)
+        minus = fma(b, vi, minus)
+        acci = fma(a, vi, acci)
+    return sub(accr, minus), acci
+
+
+@inner_loop
+def begin_series(work, state, first, second, order):
+    """b_K = c_K ψ, b_{K+1} = 0."""
+    lanes = work.norm.size
+    factor = load_line(work.factors, order * lanes)
+    zero = splat_as(0.0, factor)
+    for i in range(0, work.re.size // 3, lanes):
+        store(work.re, first + i, mul(factor, load_line(work.re, state + i)))
+        store(work.im, first + i, mul(factor, load_line(work.im, state + i)))
+        store(work.re, second + i, zero)
+        store(work.im, second + i, zero)
+
+
+@inner_loop
+def continue_series(plan, work, state, first, second, order):
+    """b_k = c_k ψ + 2Y b_{k+1} + b_{k+2}, over b_{k+2}."""
+    lanes = work.norm.size
+    factor = load_line(work.factors, order * lanes)
+    for r in range(plan.ends.shape[1]):
+        i = r * lanes
+        accr = fma(factor, load_line(work.re, state + i), load_line(work.re, second + i))
+        acci = fma(factor, load_line(work.im, state + i), load_line(work.im, second + i))
+        accr, acci = row_times(plan, work, r, first, accr, acci)
+        store(work.re, second + i, accr)
+        store(work.im, second + i, acci)
+
+
+@inner_loop
+def end_series(plan, work, state, first, second):
+    """ψ(h) = ½(b_0 + b_2), over b_2, and its squared norm into `trial`."""
+    lanes = work.norm.size
+    factor = load_line(work.factors, 0)
+    half = splat_as(0.5, factor)
+    total = wide(splat_as(0.0, factor))
+    for r in range(plan.ends.shape[1]):
+        i = r * lanes
+        oldr = load_line(work.re, second + i)
+        oldi = load_line(work.im, second + i)
+        accr = fma(factor, load_line(work.re, state + i), oldr)
+        acci = fma(factor, load_line(work.im, state + i), oldi)
+        accr, acci = row_times(plan, work, r, first, accr, acci)
+        accr = mul(half, add(accr, oldr))
+        acci = mul(half, add(acci, oldi))
+        store(work.re, second + i, accr)
+        store(work.im, second + i, acci)
+        total = fma(wide(accr), wide(accr), total)
+        total = fma(wide(acci), wide(acci), total)
+    store(work.trial, 0, total)
+
+
+@inlined
+def order_of(plan, h):
+    """Lowest order, 1 or more, that will do for a piece."""
+    k = 1
+    while k < plan.reach.size - 1 and plan.reach[k] < h:
+        k += 1
+    return k
+
+
+@inner_loop
+def fill_factors(plan, work, lane):
+    """Factors 2 J_k(Rh) e^{−ch} of a lane's series, 0 above its order: Bessel numbers by Miller's recurrence."""
+    lanes = work.norm.size
+    h = work.piece[lane]
+    x = plan.radius * h
+    order = order_of(plan, h)
+    b = work.bessel
+    top, ratio = order, 1.0
+    while ratio > MILLER:
+        top += 1
+        ratio *= x / (2.0 * top)
+    b[top + 1], b[top] = 0.0, 1.0
+    total = 1.0 if top % 2 == 0 else 0.0
+    for k in range(top, 0, -1):
+        b[k - 1] = 2.0 * k / max(x, TINY) * b[k] - b[k + 1]
+        if k % 2 == 1:
+            total += b[k - 1]
+    scale = 2.0 * np.exp(-plan.decay * h) / (2.0 * total - b[0])  # J_0 + 2ΣJ_2m = 1
+    for k in range(plan.reach.size):
+        work.factors[k * lanes + lane] = scale * b[k] if k <= order else 0.0
+    work.filled[lane] = h
+
+
+@inner_loop
+def choose_pieces(plan, work, width):
+    """Every lane's next piece: to its next stop in equal parts, or as far as it aims; returns the longest."""
+    longest = 0.0
+    for lane in range(work.norm.size):
+        h = 0.0
+        if work.bin[lane] < work.stretch[0]:
+            left = (work.stop[lane] - work.bin[lane]) * width - work.clock[lane]
+            h = max(left, 0.0) / max(1.0, np.ceil(left / plan.dt * (1.0 - 1e-12)))
+            h = min(h, work.aim[lane])
+        work.piece[lane] = h
+        longest = max(longest, h)
+    return longest
+
+
+@inner_loop
+def advance(plan, work, longest):
+    """One piece of every lane: the new state in another of the three vectors, the old one left as it is."""
+    n = work.re.size // 3
+    for lane in range(work.norm.size):
+        if work.piece[lane] != work.filled[lane]:
+            fill_factors(plan, work, lane)
+    state = work.place[0] * n
+    first = (work.place[0] + 1) % 3 * n
+    second = (work.place[0] + 2) % 3 * n
+    order = order_of(plan, longest)
+    begin_series(work, state, first, second, order)
+    for k in range(order - 1, 0, -1):
+        continue_series(plan, work, state, first, second, k)
+        first, second = second, first
+    end_series(plan, work, state, first, second)
+    work.place[0], work.place[1] = second // n, work.place[0]
+    for e in range(plan.edge_ptr.size - 1):
+        like = load_line(work.factors, 0)
+        total = wide(splat_as(0.0, like))
+        for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
+            i = second + at(plan.edge_index, k) * work.norm.size
+            vr = wide(load_line(work.re, i))
+            vi = wide(load_line(work.im, i))
+            total = fma(vr, vr, total)
+            total = fma(vi, vi, total)
+        store(work.populations, e * work.norm.size, total)
+
+
+# --- one lane
+
+
+@inner_loop
+def gather(plan, work, vector, lane, row):
+    """A lane of one of the three vectors into a row of `terms`."""
+    lanes = work.norm.size
+    d = plan.ends.shape[1]
+    begin = vector * d * lanes + lane
+    for r in range(d):
+        work.terms[row, 0, r] = at(work.re, begin + r * lanes)
+        work.terms[row, 1, r] = at(work.im, begin + r * lanes)
+
+
+@inner_loop
+def scatter(plan, work, lane):
+    """Row 0 of `terms` into a lane of the state."""
+    lanes = work.norm.size
+    d = plan.ends.shape[1]
+    begin = work.place[0] * d * lanes + lane
+    for r in range(d):
+        work.re[begin + r * lanes] = work.terms[0, 0, r]
+        work.im[begin + r * lanes] = work.terms[0, 1, r]
+
+
+@inner_loop
+def operate(plan, work, operator, source, target):
+    """Row `target` of `terms` = O times row `source`."""
+    size = work.terms.shape[2]
+    d = plan.ends.shape[1]
+    x = 2 * source * size
+    for r in range(d):
+        rr, ii, ri, ir = 0.0, 0.0, 0.0, 0.0
+        row = operator * (d + 1) + r
+        for k in range(at(plan.ptr, row), at(plan.ptr, row + 1)):
+            c = x + at(plan.col, k)
+            a, b = at(plan.re, k), at(plan.im, k)
+            vr, vi = at(work.terms, c), at(work.terms, c + size)
+            rr += a * vr
+            ii += b * vi
+            ri += a * vi
+            ir += b * vr
+        work.terms[target, 0, r] = rr - ii
+        work.terms[target, 1, r] = ri + ir
+
+
+@inner_loop
+def dot(work, row, other):
+    """Re⟨x|y⟩ of two rows of `terms`."""
+    t = work.terms
+    n = 2 * t.shape[2]
+    total = splat_as(0.0, load_line(t, 0))
+    for i in range(0, n, 8):
+        total = fma(load_line(t, row * n + i), load_line(t, other * n + i), total)
+    store(work.sums, 0, total)
+    return np.sum(work.sums)
+
+
+@inner_loop
+def differentiate(plan, work, order):
+    """The next Taylor vector, A^k ψ / k! for k = order + 1, A = R/2 × 2Y − c."""
+    operate(plan, work, 0, order, order + 1)
+    x, out = work.terms[order], work.terms[order + 1]
+    scale, decay = 0.5 * plan.radius / (order + 1), plan.decay / (order + 1)
+    for r in range(plan.ends.shape[1]):
+        a, b = plan.diagonal[0, r], plan.diagonal[1, r]
+        out[0, r] = scale * (out[0, r] + a * x[0, r] - b * x[1, r]) - decay * x[0, r]
+        out[1, r] = scale * (out[1, r] + a * x[1, r] + b * x[0, r]) - decay * x[1, r]
+
+
+@inner_loop
+def slopes(plan, work):
+    """First and second derivative of ⟨ψ|ψ⟩ for the state in row 0 of `terms`; rows 1 and 2 are filled."""
+    differentiate(plan, work, 0)
+    differentiate(plan, work, 1)
+    return 2.0 * dot(work, 0, 1), 2.0 * dot(work, 1, 1) + 4.0 * dot(work, 0, 2)
+
+
+@inner_loop
+def expand(plan, work, order, time):
+    """Taylor series of row 0 at `time` into row STATE; returns the order it took, −1 if that is too high."""
+    smallest = LOST * LOST * dot(work, 0, 0)
+    k, power = 0, 1.0
+    while dot(work, k, k) * power * power > smallest:
+        if k == TAYLOR:
+            return -1
+        if k == order:
+            differentiate(plan, work, order)
+            order += 1
+        k += 1
+        power *= time
+    t = work.terms
+    n = 2 * t.shape[2]
+    step = splat_as(time, load_line(t, 0))
+    for i in range(0, n, 8):
+        total = load_line(t, k * n + i)
+        for j in range(k - 1, -1, -1):
+            total = fma(total, step, load_line(t, j * n + i))
+        store(t, STATE * n + i, total)
+    return order
+
+
+@inner_loop
+def locate(plan, work, low, high, guess, first, second, target):
+    """When between `low` and `high` has ⟨ψ|ψ⟩ of row 0 fallen to `target`?  The state then is in row STATE.
+
+    Returns the time, or infinity if it is not found.
+    """
+    time, order = guess, 2
+    for _ in range(60):
+        order = expand(plan, work, order, time)
+        if order < 0:
+            break
+        value = dot(work, STATE, STATE)
+        if abs(value - target) <= FOUND * target:
+            return time
+        time, low, high = newton(value, first + second * time, target, low, high, time)
+    return np.inf
+
+
+@inlined
+def quintic(p0, v0, w0, p1, v1, w1, target):
+    """θ in (0, 1) where the polynomial with these values, slopes and curvatures at 0 and 1 falls to `target`."""
+    p, v, w = p1 - p0 - v0 - 0.5 * w0, v1 - v0 - w0, w1 - w0
+    a3 = 10.0 * p - 4.0 * v + 0.5 * w
+    a4 = -15.0 * p + 7.0 * v - w
+    a5 = 6.0 * p - 3.0 * v + 0.5 * w
+    low, high, theta = 0.0, 1.0, 0.5
+    for _ in range(60):
+        value = p0 + theta * (v0 + theta * (0.5 * w0 + theta * (a3 + theta * (a4 + theta * a5))))
+        slope = v0 + theta * (w0 + theta * (3.0 * a3 + theta * (4.0 * a4 + theta * 5.0 * a5)))
+        moved = theta
+        theta, low, high = newton(value, slope, target, low, high, theta)
+        if abs(theta - moved) < 1e-12:
+            break
+    return theta
+
+
+@inner_loop
+def click(plan, work, rng):
+    """Choose a jump by ⟨L†L⟩ in the state of row STATE and put its normalised outcome into row 0; −1 if none."""
+    total = 0.0
+    for j in range(plan.jumps.size):
+        operate(plan, work, plan.jumps[j], STATE, IMAGE)
+        total += dot(work, IMAGE, IMAGE)
+    if not total > 0.0:
+        return -1
+    left = rng.random() * total
+    chosen, weight = -1, 0.0
+    for j in range(plan.jumps.size):
+        operate(plan, work, plan.jumps[j], STATE, IMAGE)
+        size = dot(work, IMAGE, IMAGE)
+        if size > 0.0:
+            chosen, weight = j, size
+            left -= size
+            if left < 0.0:
+                break
+    if left >= 0.0:  # rounding: the last possible jump is the one
+        operate(plan, work, plan.jumps[chosen], STATE, IMAGE)
+    scale = 1.0 / np.sqrt(weight)
+    for part in range(2):
+        for r in range(plan.ends.shape[1]):
+            work.terms[0, part, r] = scale * work.terms[IMAGE, part, r]
+    return chosen
+
+
+# --- stops
+
+
+@inlined
+def next_stop(work, lane, first, save_every):
+    """Set a lane's next stop: a saved edge or the end of the stretch, whose first bin is number `first` of the run."""
+    stop = work.stretch[0]
+    if save_every > 0:
+        stop = min(stop, ((first + work.bin[lane]) // save_every + 1) * save_every - first)
+    work.stop[lane] = stop
+
+
+@inlined
+def time_left(work, lane, width):
+    """Time to a lane's next stop."""
+    return (work.stop[lane] - work.bin[lane]) * width - work.clock[lane]
+
+
+@inner_loop
+def save_lane(plan, work, lane, time, index, expectations, states):
+    """Observables ⟨ψ|O|ψ⟩/⟨ψ|ψ⟩ and the normalised state of one lane, `time` after the run began."""
+    t = work.terms
+    gather(plan, work, work.place[0], lane, STATE)
+    for o in range(plan.observables.size):
+        operate(plan, work, plan.observables[o], STATE, IMAGE)
+        im = 0.0
+        for r in range(t.shape[2]):
+            im += t[STATE, 0, r] * t[IMAGE, 1, r] - t[STATE, 1, r] * t[IMAGE, 0, r]
+        expectations[o, index, lane] = complex(dot(work, STATE, IMAGE), im) / work.norm[lane]
+    if states.shape[0] > 0:
+        phase = -plan.energy * time
+        factor = complex(np.cos(phase), np.sin(phase)) / np.sqrt(work.norm[lane])
+        for r in range(states.shape[2]):
+            states[index, lane, r] = factor * complex(t[STATE, 0, r], t[STATE, 1, r])
+
+
+@kernel
+def save(plan, work, index, expectations, states):
+    """Observables and states of all lanes where the run begins."""
+    for lane in range(work.norm.size):
+        save_lane(plan, work, lane, 0.0, index, expectations, states)
+
+
+# --- from piece to piece
+
+
+@inlined
+def move(work, lane, time, norm, width):
+    """Advance a lane's clock; its edge populations are those at the end of the piece."""
+    work.hazard[lane] += 1.0 - norm / work.norm[lane]
+    for e in range(work.edges.shape[0]):
+        work.edges[e, lane] += work.populations[e, lane] / work.trial[lane] * (time / width)
+    work.clock[lane] += time
+    work.norm[lane] = norm
+
+
+@kernel
+def finish_click(plan, work, rng, lane, t0, width, times, owner, count):
+    """The click of the state in row STATE, at the lane's clock; the state after it in row 0 and in the lane."""
+    chosen = click(plan, work, rng)
+    if chosen >= 0 and plan.counters[chosen] >= 0:
+        time = t0 + work.bin[lane] * width + work.clock[lane]
+        times, owner, count = push_click(times, owner, count, lane, time, plan.counters[chosen])
+    scatter(plan, work, lane)
+    work.norm[lane] = dot(work, 0, 0) if chosen >= 0 else np.nan
+    work.threshold[lane] = rng.random()
+    return times, owner, count
+
+
+@inner_loop
+def come_near(plan, work, lane, hazard):
+    """Is the next click within the reach of a piece, going by the last piece's hazard?"""
+    return work.norm[lane] * np.exp(-1.5 * hazard * plan.dt) < work.threshold[lane]
+
+
+@kernel
+def settle(plan, work, rng, lane, t0, width, first, save_every, expectations, states, times, owner, count):
+    """A lane at the end of its piece: moves on, stops and is saved, clicks, or goes back for a shorter piece."""
+    h = work.piece[lane]
+    before, after = work.norm[lane], work.trial[lane]
+    if not after <= before * (1.0 + plan.growth):  # or NaN: the driver sees the norm and reports it
+        work.norm[lane] = np.nan
+        work.bin[lane] = work.stretch[0]
+        return times, owner, count
+    work.aim[lane] = np.inf
+    if after < work.threshold[lane]:
+        gather(plan, work, work.place[0], lane, 0)
+        v1, w1 = slopes(plan, work)
+        guess = (work.threshold[lane] - after) / v1
+        time = np.inf
+        if min(-guess, h) * plan.radius <= NEAR:
+            time = locate(plan, work, -h, 0.0, max(guess, -h), v1, w1, work.threshold[lane])
+        if time == np.inf:
+            gather(plan, work, work.place[1], lane, 0)
+            v0, w0 = slopes(plan, work)
+            scatter(plan, work, lane)
+            work.aim[lane] = h * quintic(before, h * v0, h * h * w0, after, h * v1, h * h * w1, work.threshold[lane])
+            return times, owner, count
+        move(work, lane, h + time, work.threshold[lane], width)
+        times, owner, count = finish_click(plan, work, rng, lane, t0, width, times, owner, count)
+    else:
+        arrived = h >= time_left(work, lane, width)
+        move(work, lane, h, after, width)
+        if arrived:
+            work.bin[lane], work.clock[lane] = work.stop[lane], 0.0
+            edge = first + work.bin[lane]
+            if save_every > 0 and edge % save_every == 0:
+                time = work.elapsed[0] + work.bin[lane] * width
+                save_lane(plan, work, lane, time, edge // save_every, expectations, states)
+            if work.bin[lane] == work.stretch[0]:
+                return times, owner, count
+            next_stop(work, lane, first, save_every)
+        if not come_near(plan, work, lane, np.log(before / after) / h if h > 0.0 else np.inf):
+            return times, owner, count
+        gather(plan, work, work.place[0], lane, 0)
+    while work.norm[lane] > 0.0:
+        slope, curvature = slopes(plan, work)
+        left = time_left(work, lane, width)
+        distance = work.norm[lane] - work.threshold[lane]
+        if not distance < -slope * left:
+            break
+        guess = distance / -slope
+        if guess * plan.radius > NEAR:
+            work.aim[lane] = guess
+            break
+        time = locate(plan, work, 0.0, min(2.0 * guess, left), guess, slope, curvature, work.threshold[lane])
+        if time == np.inf:
+            break
+        move(work, lane, time, work.threshold[lane], width)
+        times, owner, count = finish_click(plan, work, rng, lane, t0, width, times, owner, count)
+    return times, owner, count
+
+
+@inlined
+def behind(work, width, goal, close):
+    """Is there a lane that has not come to `goal`?"""
+    for lane in range(work.norm.size):
+        if work.bin[lane] < work.stretch[0] and (close or work.bin[lane] * width + work.clock[lane] < goal):
+            return True
+    return False
+
+
+@kernel
+def run_counting(
+    plan,
+    work,
+    rngs,
+    t0,
+    width,
+    first,
+    offset,
+    n_bins,
+    save_every,
+    close,
+    current,
+    saved,
+    expectations,
+    states,
+    times,
+    owner,
+):
+    """Advance a batch over `n_bins` bins, as `ket.run_ket` does; lanes that are ahead may be ahead of them.
+
+    Where pieces begin and end follows from the plan, from what is saved and from a lane's own clicks, not from the
+    bins of this call.  `work.stretch` holds the number of bins in the stretch.
+    """
+    count = 0
+    first -= offset
+    if offset == 0:
+        for lane in range(work.norm.size):
+            work.bin[lane], work.clock[lane], work.aim[lane] = 0, 0.0, np.inf
+            next_stop(work, lane, first, save_every)
+    goal = (offset + n_bins) * width
+    while behind(work, width, goal, close):
+        advance(plan, work, choose_pieces(plan, work, width))
+        for lane in range(work.norm.size):
+            if work.bin[lane] < work.stretch[0]:
+                times, owner, count = settle(
+                    plan,
+                    work,
+                    rngs[lane],
+                    lane,
+                    t0,
+                    width,
+                    first,
+                    save_every,
+                    expectations,
+                    states,
+                    times,
+                    owner,
+                    count,
+                )
+    if close:
+        work.elapsed[0] += work.stretch[0] * width
+    return times, owner, count
