@@ -19,6 +19,7 @@ from .kernels.products import RUN, stride_of
 from .propagators import (
     DROP,
     SPLITTING_DROP,
+    anticommutator,
     expm,
     generator,
     kraus,
@@ -289,7 +290,7 @@ def _together(roles: Roles, H: sp.csr_array, dt: float) -> tuple:
     K0 = rouchon_remainder([(c, kind) for c, kind, _ in roles.diffusive], dt, roles.unread, H)
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
     terms = [K0, *channels]
-    terms += [0.5 * (channels[i] @ channels[j] + (channels[j] @ channels[i] if i != j else 0)) for i, j in pairs]
+    terms += [(0.5 if i == j else 1.0) * anticommutator(channels[i], channels[j]) / 2 for i, j in pairs]
     terms = [prune(t, DROP * largest(t)) for t in terms]
     coos = [t.tocoo() for t in terms]
     where = np.concatenate([c.row.astype(np.int64) * d + c.col for c in coos])
@@ -447,7 +448,7 @@ def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarra
         columns.append(coo.row[c])
         sources.append(coo.col[r].astype(np.int64) * stride + coo.col[c])
         weights.append(coo.data[r] * coo.data[c].conj())
-    blocks = [(r, c) for r in range(d) for c in range(r // RUN, stride // RUN)]
+    blocks = [(r, c) for r in range(d) for c in range(r // RUN, -(-d // RUN))]
     if not gain or not sum(len(w) for w in weights):
         return (
             np.zeros((len(blocks), 4), dtype=np.int64),
@@ -455,7 +456,7 @@ def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarra
             np.zeros((0, 4)),
             np.zeros((0, 4)),
         )
-    number = np.zeros((d, stride // RUN), dtype=np.int64)
+    number = np.zeros((d, -(-d // RUN)), dtype=np.int64)
     for i, (r, c) in enumerate(blocks):
         number[r, c] = i
     row, column = np.concatenate(rows), np.concatenate(columns)

@@ -119,6 +119,11 @@ def completeness(K: list[sp.csr_array] | tuple[sp.csr_array, ...], dt: float) ->
     return sum((w * (k.conj().T @ k) for w, k in zip((1.0, dt, 2.0 * dt * dt), K, strict=True)), 0 * K[0])
 
 
+def anticommutator(a: sp.csr_array, b: sp.csr_array) -> sp.csr_array:
+    """ab + ba."""
+    return a @ b + b @ a
+
+
 def rouchon_remainder(
     diffusive: list[tuple[sp.csr_array, int]],
     dt: float,
@@ -139,7 +144,7 @@ def rouchon_remainder(
         if kind == 0:
             wick = wick - 0.5 * dt * square
         for b, _ in diffusive[:i]:
-            both = 0.5 * (a @ b + b @ a)
+            both = 0.5 * anticommutator(a, b)
             S = S - dt**2 * (both.conj().T @ both)
     for L in unread or []:
         S = S - dt * (L.conj().T @ L)

@@ -112,7 +112,8 @@ def simulate(
     seed_used = noise.entropy(seed)
     prepared = prepare(
         system, unraveling, edges, ntraj, initial=initial, level=level, scheme=scheme, step=step,
-        observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory, continues_seed=seed_used,
+        observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory,
+        continues_seed=seed_used,
     )  # fmt: skip
     if not (prepared.operators or states or prepared.roles.currents or prepared.roles.counters):
         raise ValueError("Argument `unraveling` records nothing and no `observables` or `states` are asked for.")
