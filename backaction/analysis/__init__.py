@@ -1,9 +1,20 @@
-"""What a record shows: phases, spectra and click statistics with honest uncertainties, and figures of them.
+"""What a record shows: phases, spectra, click statistics, backaction, with honest uncertainties, and figures of them.
 
 Arrays and labelled arrays in, labelled datasets out. Nothing here knows where a record comes from: a
 laboratory's plain arrays (with `bin_width`) do as well as a simulation's `xarray.DataArray`.
 """
 
+from .backaction import (
+    disturbance,
+    entropy,
+    fisher_information,
+    information_rate,
+    likelihood_estimate,
+    purification_rate,
+    purity,
+    trajectory_mean,
+    variance_decomposition,
+)
 from .counting import fano_factor, g2, mandel_q, waiting_times
 from .phases import (
     circular_harmonics,
@@ -13,7 +24,7 @@ from .phases import (
     phase,
     phase_difference,
 )
-from .plots import plot_phase_distribution, plot_spectrum
+from .plots import plot_backaction, plot_phase_distribution, plot_spectrum
 from .spectra import Chi2, chi2_test, frequency_entrainment, linewidth, noise_floor, peak, spectrum
 from .uncertainty import TooLittleDataWarning, integrated_autocorrelation_time, jackknife, mean_stderr
 
@@ -24,12 +35,17 @@ __all__ = [
     "circular_harmonics",
     "circular_histogram",
     "demodulate",
+    "disturbance",
+    "entropy",
     "fano_factor",
     "filter_current",
+    "fisher_information",
     "frequency_entrainment",
     "g2",
+    "information_rate",
     "integrated_autocorrelation_time",
     "jackknife",
+    "likelihood_estimate",
     "linewidth",
     "mandel_q",
     "mean_stderr",
@@ -37,8 +53,13 @@ __all__ = [
     "peak",
     "phase",
     "phase_difference",
+    "plot_backaction",
     "plot_phase_distribution",
     "plot_spectrum",
+    "purification_rate",
+    "purity",
     "spectrum",
+    "trajectory_mean",
+    "variance_decomposition",
     "waiting_times",
 ]

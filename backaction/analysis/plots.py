@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,15 @@ _POINTS: dict[str, Any] = {
     "zorder": 2,
 }
 _LINE: dict[str, Any] = {"color": "black", "lw": 1.2, "zorder": 3}
+_BACKACTION_LABELS = {
+    "time": r"time $t$",
+    "efficiency": r"efficiency $\eta$",
+    "total": r"$\mathrm{Var}\,O$",
+    "conditional": r"$E[\mathrm{Var}_c\,O]$",
+    "resolved": r"$\mathrm{Var}[E_c\,O]$",
+    "disturbance": r"disturbance $E|d\langle O\rangle_c|^2/dt$",
+    "purification_rate": r"rate of purification $dE[P]/dt$",
+}
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -159,6 +169,84 @@ def plot_spectrum(
     ax.set_ylim(bottom=0)
     ax.set_xlabel(r"frequency $\omega$")
     ax.set_ylabel(r"power $S(\omega)$ / shot noise")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False)
+    return ax
+
+
+def plot_backaction(
+    measured: xr.Dataset,
+    exact: xr.Dataset | None = None,
+    ax: Axes | None = None,
+    *,
+    variables: Sequence[str] | None = None,
+    labels: Sequence[str | None] | None = None,
+    exact_label: str | None = "exact",
+    **options: Any,
+) -> Axes:
+    """Draw quantities of a monitored system (points, one standard error) against time or another coordinate.
+
+    Parameters
+    ----------
+    measured : xarray.Dataset
+        With variables `<name>` and `<name>_stderr` along one coordinate, as from `variance_decomposition`,
+        `disturbance`, `purification_rate` or `trajectory_mean`, or collected from several runs.
+    exact : xarray.Dataset, optional
+        With variables of the same names (those it has are drawn as lines), on a coordinate of its own.
+    ax : matplotlib.axes.Axes, optional
+        Default: a new figure of one journal column.
+    variables : sequence of str, optional
+        What to draw. Default: all that have a standard error along the first such variable's coordinate.
+    labels : sequence of str, optional
+        For the legend, one for each variable; None leaves an entry out. Default: the variables' symbols.
+    exact_label : str, optional
+        For the legend; None leaves the entry out.
+    **options
+        Passed to `Axes.errorbar`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If a dataset lacks the variables, or `labels` are not as many as the variables.
+    """
+    if not hasattr(measured, "data_vars"):
+        raise ValueError(f"Argument `measured` must be a dataset, but is {type(measured).__name__}.")
+    if variables is None:
+        lines = [str(v) for v in measured.data_vars if f"{v}_stderr" in measured and measured[v].ndim == 1]
+        variables = [v for v in lines if measured[v].dims == measured[lines[0]].dims]
+    if len(variables) == 0 or variables[0] not in measured or measured[variables[0]].ndim != 1:
+        raise ValueError(
+            "Argument `measured` must be a dataset with a variable and its `_stderr` along one coordinate, but has"
+            f" {list(measured.data_vars)}; select one point of a sweep first."
+        )
+    coordinate = str(measured[variables[0]].dims[0])
+    for v in variables:
+        _need(measured, "measured", v, coordinate)
+    names = [_BACKACTION_LABELS.get(v, v) for v in variables]
+    if labels is not None and len(labels) != len(variables):
+        raise ValueError(f"Argument `labels` must be {len(variables)}, one for each variable, but are {len(labels)}.")
+    if exact is not None and not (
+        hasattr(exact, "data_vars") and coordinate in exact.coords and any(v in exact for v in variables)
+    ):
+        raise ValueError(
+            f"Argument `exact` must be a dataset with one of {list(variables)} along `{coordinate}`, but has none."
+        )
+    ax = _axes(ax)
+    # a single quantity is named by its axis
+    legend = labels if labels is not None else (names if len(names) > 1 else [None])
+    for i, (v, label) in enumerate(zip(variables, legend, strict=True)):
+        _points(ax, measured, v, coordinate, {"color": f"C{i}", "label": label, **options})
+        if exact is not None and v in exact:
+            line = exact[v].sortby(coordinate)
+            ax.plot(line[coordinate].values, line.values, label=exact_label, **_LINE)
+            exact_label = None  # one entry for all lines
+    ax.set_xlabel(_BACKACTION_LABELS.get(coordinate, coordinate))
+    if len(names) == 1:
+        ax.set_ylabel(names[0])
     if ax.get_legend_handles_labels()[0]:
         ax.legend(frameon=False)
     return ax

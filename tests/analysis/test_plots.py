@@ -71,3 +71,62 @@ def test_plot__arguments(measured):
         analysis.plot_spectrum(None)
     with pytest.raises(ValueError, match="Argument `measured` must be a dataset when"):
         analysis.plot_phase_distribution(None)
+
+
+@pytest.fixture(scope="module")
+def decomposed() -> xr.Dataset:
+    z = xr.DataArray(
+        np.random.default_rng(6).uniform(-1, 1, (30, 5)),
+        dims=("trajectory", "time"),
+        coords={"time": np.linspace(0, 1, 5)},
+    )
+    return analysis.variance_decomposition(z, 1 - z**2)
+
+
+def test_plot_backaction(decomposed, tmp_path):
+    exact = xr.Dataset({"resolved": ("time", [0.9, 0.1])}, coords={"time": [1.0, 0.0]})  # any order, any times
+    figure, axes = plt.subplots(1, 2)
+    ax = analysis.plot_backaction(decomposed, exact, ax=axes[1], ms=5)
+    assert ax is axes[1]
+    assert not axes[0].lines
+    assert len(ax.containers) == 3
+    for container, name in zip(ax.containers, ("total", "conditional", "resolved"), strict=True):
+        np.testing.assert_allclose(container.lines[0].get_ydata(), decomposed[name])
+        half = [np.ptp(segment[:, 1]) / 2 for segment in container.lines[2][0].get_segments()]
+        np.testing.assert_allclose(half, decomposed[name + "_stderr"])
+        assert container.lines[0].get_markersize() == 5
+    line = next(item for item in ax.lines if item.get_label() == "exact")
+    np.testing.assert_array_equal(line.get_xdata(), [0.0, 1.0])
+    np.testing.assert_array_equal(line.get_ydata(), [0.1, 0.9])
+    assert len(ax.get_legend().get_texts()) == 4
+    assert ax.get_xlabel() == "time $t$"
+    figure.savefig(tmp_path / "backaction.pdf")
+
+
+def test_plot_backaction__of_one_quantity(decomposed):
+    ax = analysis.plot_backaction(decomposed, variables=["resolved"], labels=["$\\eta = 1$"])
+    assert ax.get_ylabel() == r"$\mathrm{Var}[E_c\,O]$"
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [r"$\eta = 1$"]
+    rates = analysis.disturbance(np.random.default_rng(7).standard_normal((30, 5)), bin_width=0.1)
+    alone = analysis.plot_backaction(rates)  # scalars of the dataset are no curve
+    assert alone.get_legend() is None
+    assert len(alone.containers) == 1
+    collected = xr.Dataset(
+        {"purity": ("efficiency", [0.2, 0.6]), "purity_stderr": ("efficiency", [0.01, 0.02])},
+        coords={"efficiency": [0.5, 1.0]},
+    )
+    ax = analysis.plot_backaction(collected)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (r"efficiency $\eta$", "purity")
+
+
+def test_plot_backaction__arguments(decomposed, measured):
+    with pytest.raises(ValueError, match="Argument `measured` must be a dataset, but is DataArray"):
+        analysis.plot_backaction(decomposed["total"])
+    with pytest.raises(ValueError, match="Argument `measured` must be a dataset with a variable and its `_stderr`"):
+        analysis.plot_backaction(decomposed.isel(time=0))
+    with pytest.raises(ValueError, match="Argument `measured` must be a dataset with `other"):
+        analysis.plot_backaction(decomposed, variables=["total", "other"])
+    with pytest.raises(ValueError, match="Argument `labels` must be 3"):
+        analysis.plot_backaction(decomposed, labels=["one"])
+    with pytest.raises(ValueError, match="Argument `exact` must be a dataset with one of"):
+        analysis.plot_backaction(decomposed, measured[1])
