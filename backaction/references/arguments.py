@@ -51,7 +51,14 @@ def detectors(
                 f"Argument `{argument}` must name {count} of the recorded {what} detectors "
                 f"{list(available)}, but is {channel!r}."
             )
-    return [available[name] for name in names]
+    chosen = [available[name] for name in names]
+    for detector in chosen:
+        if detector.time_dependent:
+            raise ValueError(
+                f"Argument `unraveling` must have local oscillators of constant phase, but that of {detector.name!r} "
+                "depends on time; demodulate its record and compare with a heterodyne detector, or simulate."
+            )
+    return chosen
 
 
 def positive(value: Any, argument: str) -> float:

@@ -39,7 +39,8 @@ def _current(
         source = rho @ L.conj().T  # ⟨L†(t) L(t+s)⟩ = Tr[L e^{𝓛s}(ρL†)]
         signal = L
     else:
-        c = np.exp(-1j * detector.phase) * L
+        (phase,) = detector.phase_at([0.0])  # constant: `detectors` refuses others
+        c = np.exp(-1j * phase) * L
         source = c @ rho + rho @ c.conj().T  # the measured part of X = c + c†, [T] (3.13)
         signal = c + c.conj().T
     functional = signal.toarray().T.ravel()  # Tr[AX] = Σ A_ji X_ij

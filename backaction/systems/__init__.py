@@ -1,5 +1,6 @@
 """What evolves: the operator algebra, `System`, bases and lowering, the library of models."""
 
+from ..coefficients import Sampled as Sampled
 from .algebra import Boson as Boson
 from .algebra import Levels as Levels
 from .algebra import Operator as Operator

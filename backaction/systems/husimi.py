@@ -128,7 +128,7 @@ def phase_distribution(
     Parameters
     ----------
     system : System or LoweredSystem
-        A system with named sites.
+        A system with named sites, constant in time (of another, ``system.lower().at(t)`` goes with a `state`).
     sites : str or sequence of str
         One site, or two for the difference; bosons or spins.
     state : ndarray, (d, d), optional

@@ -2,51 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from ..coefficients import Coefficient, evaluate, instants, same, text
 from .algebra import Operator, Site
 from .basis import Basis, ResolvedBasis, clean
 from .states import SiteState, vacuum
+from .terms import (
+    HERMITIAN_TOLERANCE,
+    Term,
+    adjoint,
+    antihermitian_map,
+    constant,
+    is_matrix,
+    is_operator,
+    joined,
+    never_hermitian,
+    norms,
+    parse,
+    plain,
+    scaled,
+    to_matrix,
+)
 
-HERMITIAN_TOLERANCE = 1e-10  # of |H − H†| relative to the largest element of H
+PARTNER = (
+    "add the Hermitian conjugate of each term: (A.dag(), lambda t: np.conj(f(t))) to (A, f), unless A is Hermitian and "
+    "f real"
+)
 
-
-def is_matrix(operator: Any) -> bool:
-    """Is this a QuTiP object, an ndarray or a scipy sparse matrix?"""
-    return sp.issparse(operator) or isinstance(operator, np.ndarray) or hasattr(operator, "data_as")
-
-
-def to_matrix(operator: Any, argument: str) -> sp.csr_array:
-    """Complex CSR (d, d) of a QuTiP object, ndarray or scipy sparse matrix."""
-    if hasattr(operator, "data_as"):  # qutip.Qobj, without importing qutip
-        if not operator.isoper:
-            raise ValueError(f"Argument `{argument}` must be an operator, but is a QuTiP {operator.type}.")
-        operator = operator.to("csr").data_as("csr_matrix")
-    if len(operator.shape) != 2 or operator.shape[0] != operator.shape[1]:
-        raise ValueError(f"Argument `{argument}` must be a square matrix, but has shape {operator.shape}.")
-    out = clean(operator)
-    if not np.all(np.isfinite(out.data)):
-        raise ValueError(f"Argument `{argument}` must be finite, but holds NaN or infinity.")
-    return out
+#: Terms of a lowered operator: matrices with the index of their coefficient.
+LoweredTerms = tuple[tuple[sp.csr_array, int], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class System:
     """A Markovian open quantum system: ``dρ/dt = −i[H, ρ] + Σ_j D[L_j]ρ``.
 
+    H and the channels may depend on time, as sums of constant operators with *coefficients*:
+    ``[H0, (H1, f), (H2, g), ...]`` is ``H(t) = H0 + f(t) H1 + g(t) H2 + ...``.
+
     Parameters
     ----------
-    H : Operator or QuTiP Qobj or (d, d) array
-        Hamiltonian (ħ = 1), Hermitian.  Symbolic operators are preferred: they can be lowered to any
-        basis and level of description.
+    H : Operator or QuTiP Qobj or (d, d) array; list of them and of pairs (operator, coefficient); QobjEvo
+        Hamiltonian (ħ = 1), Hermitian at all times: with a term ``(A, f)`` goes ``(A.dag(), conjugate of f)`` where
+        A is not Hermitian or f not real.  Symbolic operators are preferred: they can be lowered to any
+        basis and level of description.  A coefficient is a function of time, of an array of times or of single
+        times; `backaction.Sampled` makes one from samples.  Terms with the same function share it.
     channels : mapping of str to operator
-        Loss channels by name (identifiers), rates included: ``L = √κ a``.
+        Loss channels by name (identifiers), rates included: ``L = √κ a``.  A channel may depend on time as H
+        does, ``{"loss": [(L, f)]}`` or ``{"loss": (L, f)}``.
     observables : mapping of str to operator, optional
         Operators that `simulate` can follow by name; non-Hermitian ones give complex values.
     initial : mapping, Qobj or array, optional
@@ -55,12 +66,14 @@ class System:
     basis : Basis, optional
         Default basis; sites carry defaults of their own.
     name, parameters : str, mapping
-        For the recipe that is stored with the data.
+        For the recipe that is stored with the data; ``parameters["time_dependence"]`` names the coefficients of
+        a time-dependent system.
 
     Raises
     ------
     ValueError
-        If H is not Hermitian, a name is not an identifier, kinds of operators are mixed, or shapes differ.
+        If H is not Hermitian, a name is not an identifier, kinds of operators are mixed, shapes differ, or a
+        coefficient is not a function.
     """
 
     H: Any
@@ -79,8 +92,7 @@ class System:
                     f"but is {type(getattr(self, kind)).__name__}."
                 )
         named = {
-            "H": self.H,
-            **{f"channels[{k!r}]": v for k, v in self.channels.items()},
+            **{t.argument: t.operator for terms in self._terms.values() for t in terms},
             **{f"observables[{k!r}]": v for k, v in self.observables.items()},
         }
         for kind in ("channels", "observables"):
@@ -88,12 +100,12 @@ class System:
                 if not (isinstance(key, str) and key.isidentifier()):
                     raise ValueError(f"Argument `{kind}` must have identifiers as names, but has {key!r}.")
         for argument, operator in named.items():
-            if not (isinstance(operator, Operator) or is_matrix(operator)):
-                hint = (
-                    " Time-dependent systems are not supported yet."
-                    if callable(operator) or type(operator).__name__ == "QobjEvo"
-                    else " For no Hamiltonian pass `0 * op`."
-                )
+            if not is_operator(operator):
+                hint = " For no Hamiltonian pass `0 * op`."
+                if argument.startswith("observables"):
+                    hint = " Observables are constant in time."
+                elif callable(operator):
+                    hint = " Time-dependent operators are written [H0, (H1, f), ...] with functions of time f, ..."
                 raise ValueError(
                     f"Argument `{argument}` must be an Operator, a QuTiP Qobj or a square array, "
                     f"but is {type(operator).__name__}.{hint}"
@@ -105,7 +117,8 @@ class System:
             for argument, operator in named.items():
                 if not np.isfinite(operator.norm()):
                     raise ValueError(f"Argument `{argument}` must be finite, but holds NaN or infinity.")
-            excess, scale = (self.H - self.H.dag()).norm(), self.H.norm()
+            H = sum(constant(self._terms["H"]), Operator({}))
+            excess, scale = (H - H.dag()).norm(), H.norm()
             by_name: dict[str, Site] = {}
             for argument, operator in named.items():
                 for site in operator.sites:
@@ -115,9 +128,8 @@ class System:
                 raise ValueError("Argument `H` or `channels` must name at least one site, but all are constants.")
         else:
             matrices = {argument: to_matrix(v, argument) for argument, v in named.items()}
-            excess, scale = abs(matrices["H"] - matrices["H"].conj().T).max(), abs(matrices["H"]).max()
             self._check_dims(named)
-            d = matrices["H"].shape[0]
+            d = matrices[self._terms["H"][0].argument].shape[0]
             for argument, matrix in matrices.items():
                 if matrix.shape != (d, d):
                     raise ValueError(
@@ -125,6 +137,8 @@ class System:
                     )
             if self.basis is not None:
                 raise ValueError("Argument `basis` goes with symbolic operators, but H is a matrix.")
+            H = sum((matrices[t.argument] for t in self._terms["H"] if t.coefficient is None), sp.csr_array((d, d)))
+            excess, scale = abs(H - H.conj().T).max(), abs(H).max()
         if symbolic == {True} and isinstance(self.initial, Mapping):
             _check_site_states(self.initial, set(by_name))
         elif symbolic == {False} and self.initial is not None:
@@ -133,6 +147,49 @@ class System:
             raise ValueError(
                 f"Argument `H` must be Hermitian, but H − H† has an entry of {excess:.3g}; "
                 "add the Hermitian conjugate, or make loss a channel."
+            )
+        if self.time_dependent:
+            self._check_partners()
+            used = {argument: text(f) for argument, f in self._coefficients.items()}
+            object.__setattr__(self, "parameters", {**self.parameters, "time_dependence": used})
+
+    @cached_property
+    def _terms(self) -> dict[str, tuple[Term, ...]]:
+        """Terms of the Hamiltonian, "H", and of every channel, "channels[...]"."""
+        return {
+            "H": parse(self.H, "H"),
+            **{f"channels[{k!r}]": parse(v, f"channels[{k!r}]") for k, v in self.channels.items()},
+        }
+
+    @cached_property
+    def _coefficients(self) -> dict[str, Coefficient]:
+        """Different coefficients, by the argument that each came in first."""
+        found: dict[str, Coefficient] = {}
+        for term in (t for terms in self._terms.values() for t in terms):
+            f = term.coefficient
+            if f is not None and not any(same(f, other) for other in found.values()):
+                found[term.name] = f
+        return found
+
+    def _varying(self, terms: Sequence[Term]) -> dict[int, list[Term]]:
+        """Terms that depend on time, by the index of their coefficient."""
+        groups: dict[int, list[Term]] = {}
+        for term in terms:
+            if term.coefficient is not None:
+                k = next(k for k, f in enumerate(self._coefficients.values()) if same(f, term.coefficient))
+                groups.setdefault(k, []).append(term)
+        return groups
+
+    def _check_partners(self) -> None:
+        """No term of H may lack its Hermitian conjugate; values at times are for `LoweredSystem.values` to check."""
+        groups = list(self._varying(plain(self._terms["H"])).values())
+        if not groups:
+            return
+        alone = never_hermitian([sum((t.operator for t in g[1:]), g[0].operator) for g in groups])
+        if alone:
+            raise ValueError(
+                f"Argument `H` must be Hermitian at all times, but `{groups[alone[0]][0].argument}` is not Hermitian "
+                f"and has no partner; {PARTNER}."
             )
 
     def _check_dims(self, named: Mapping[str, Any]) -> None:
@@ -148,19 +205,25 @@ class System:
     @property
     def factors(self) -> list[int] | None:
         """Dimensions of the tensor factors of QuTiP matrices; None if H is a bare array or symbolic."""
-        return list(self.H.dims[0]) if hasattr(self.H, "dims") else None
+        H = self._terms["H"][0].operator
+        return list(H.dims[0]) if hasattr(H, "dims") else None
 
     @property
     def symbolic(self) -> bool:
         """Are the operators symbolic (as against matrices)?"""
-        return isinstance(self.H, Operator)
+        return isinstance(self._terms["H"][0].operator, Operator)
+
+    @property
+    def time_dependent(self) -> bool:
+        """Does H or a channel depend on time?"""
+        return bool(self._coefficients)
 
     @property
     def sites(self) -> tuple[Site, ...]:
         """Sites in the order of the tensor product (by name); empty for matrices."""
         if not self.symbolic:
             return ()
-        operators = [self.H, *self.channels.values(), *self.observables.values()]
+        operators = [*(t.operator for terms in self._terms.values() for t in terms), *self.observables.values()]
         return tuple(sorted({s for o in operators for s in o.sites}, key=lambda s: s.name))
 
     def lower(self, basis: Basis | None = None) -> LoweredSystem:
@@ -172,23 +235,32 @@ class System:
         if not self.symbolic:
             if basis is not None:
                 raise ValueError("Argument `basis` goes with symbolic operators, but this system holds matrices.")
-            H = to_matrix(self.H, "H")
-            d = H.shape[0]
-            resolved = ResolvedBasis((), (d,), np.arange(d)[:, None], np.arange(d), {})
-            return LoweredSystem(
-                self,
-                resolved,
-                _hermitian(H),
-                {k: to_matrix(v, k) for k, v in self.channels.items()},
-                {k: to_matrix(v, k) for k, v in self.observables.items()},
-            )
+            d = self._terms["H"][0].operator.shape[0]
+            return self._lowered(ResolvedBasis((), (d,), np.arange(d)[:, None], np.arange(d), {}), to_matrix)
         resolved = (basis or self.basis or Basis()).resolve(self.sites)
+        return self._lowered(resolved, lambda operator, _: resolved.matrix(operator))
+
+    def _lowered(self, basis: ResolvedBasis, matrix: Callable[[Any, str], sp.csr_array]) -> LoweredSystem:
+        def total(terms: Sequence[Term]) -> sp.csr_array:
+            matrices = [matrix(t.operator, t.argument) for t in terms]
+            return clean(sum(matrices[1:], matrices[0]) if matrices else sp.csr_array((basis.dim, basis.dim)))
+
+        def parts(argument: str) -> tuple[sp.csr_array, LoweredTerms]:
+            terms = self._terms[argument]
+            varying = tuple((total(group), k) for k, group in self._varying(terms).items())
+            return total([t for t in terms if t.coefficient is None]), varying
+
+        H, H_terms = parts("H")
+        lowered = {name: parts(f"channels[{name!r}]") for name in self.channels}
         return LoweredSystem(
             self,
-            resolved,
-            _hermitian(resolved.matrix(self.H)),
-            {k: resolved.matrix(v) for k, v in self.channels.items()},
-            {k: resolved.matrix(v) for k, v in self.observables.items()},
+            basis,
+            _hermitian(H),
+            {name: L for name, (L, _) in lowered.items()},
+            {name: matrix(v, f"observables[{name!r}]") for name, v in self.observables.items()},
+            H_terms,
+            {name: terms for name, (_, terms) in lowered.items() if terms},
+            tuple(self._coefficients.values()),
         )
 
     def split(self, channel: str, **fractions: float) -> System:
@@ -214,8 +286,8 @@ class System:
             or abs(sum(values) - 1) > 1e-12
         ):
             raise ValueError(f"Argument `fractions` must lie in [0, 1] and add to 1, but is {fractions}.")
-        L = self.channels[channel]
-        new = {name: _times(L, f**0.5) for name, f in fractions.items()}
+        L = self._channel(channel)
+        new = {name: joined(scaled(L, f**0.5)) for name, f in fractions.items()}
         return self._with_channels([channel], new, dict(fractions))
 
     def mix(self, channels: Sequence[str], U: Any, names: Sequence[str]) -> System:
@@ -247,27 +319,25 @@ class System:
             raise ValueError("Argument `U` must be unitary, but U U† differs from 1.")
         outputs = {}
         for i, name in enumerate(names):
-            terms = [_times(self.channels[c], complex(U[i, j])) for j, c in enumerate(channels)]
-            outputs[name] = sum(terms[1:], terms[0])
+            inputs = zip(channels, U[i], strict=True)
+            outputs[name] = joined([t for c, u in inputs for t in scaled(self._channel(c), complex(u))])
         how = ["mix", U.real.tolist(), U.imag.tolist(), list(names)]
         return self._with_channels(channels, outputs, how)
 
     def displace(self, channel: str, alpha: complex) -> System:
         """Add a coherent amplitude to a channel: L → L + α, H → H − (i/2)(α*L − αL†)."""
         self._check_channel(channel)
-        L = self.channels[channel]
+        L, H = plain(self._channel(channel)), plain(self._terms["H"])
         alpha = complex(alpha)
-        if self.symbolic:
-            shift = -0.5j * (alpha.conjugate() * L - alpha * L.dag())
-            displaced: Any = L + alpha
-            H: Any = self.H + shift
-        else:
-            matrix = to_matrix(L, channel)
-            H = to_matrix(self.H, "H") - 0.5j * (alpha.conjugate() * matrix - alpha * matrix.conj().T)
-            displaced = matrix + alpha * sp.eye_array(matrix.shape[0], format="csr")
+        one = Operator({(): 1.0}) if self.symbolic else sp.eye_array(L[0].operator.shape[0], format="csr")
+        displaced = joined((*L, Term(channel, alpha * one)))
+        shift = (*scaled(L, -0.5j * alpha.conjugate()), *scaled(adjoint(L), 0.5j * alpha))
         channels = {k: (displaced if k == channel else v) for k, v in self.channels.items()}
         note = self._rewritten([channel], ["displace", alpha.real, alpha.imag])
-        return replace(self, H=H, channels=channels, parameters=note)
+        return replace(self, H=joined((*H, *shift)), channels=channels, parameters=note)
+
+    def _channel(self, channel: str) -> tuple[Term, ...]:
+        return self._terms[f"channels[{channel!r}]"]
 
     def _check_channel(self, channel: str) -> None:
         if channel not in self.channels:
@@ -299,9 +369,15 @@ class LoweredSystem:
     basis : ResolvedBasis
         The product states kept, and the edges of the cut-off.
     H : csr_array, (d, d)
-        Hamiltonian.
+        Hamiltonian; of a time-dependent system its constant part.
     channels, observables : dict of str to csr_array
-        Lowered operators.
+        Lowered operators; of time-dependent channels the constant part, which may be zero.
+    H_terms : tuple of (csr_array, int)
+        A_j and the index k of its coefficient: ``H(t) = H + Σ_j f_k(t) A_j``.
+    channel_terms : dict of str to tuple of (csr_array, int)
+        The same for the channels that depend on time.
+    coefficients : tuple of callable
+        f_k.
     """
 
     system: System
@@ -309,6 +385,98 @@ class LoweredSystem:
     H: sp.csr_array
     channels: dict[str, sp.csr_array]
     observables: dict[str, sp.csr_array]
+    H_terms: LoweredTerms = ()
+    channel_terms: dict[str, LoweredTerms] = field(default_factory=dict)
+    coefficients: tuple[Coefficient, ...] = ()
+
+    @property
+    def time_dependent(self) -> bool:
+        """Does H or a channel depend on time?"""
+        return bool(self.coefficients)
+
+    def values(self, times: Any) -> np.ndarray:
+        """Values of the coefficients, checked.
+
+        Parameters
+        ----------
+        times : array_like, (n,)
+            Times.
+
+        Returns
+        -------
+        ndarray of complex, (n_coefficients, n)
+            f_k(t).
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite, or H(t) is not Hermitian at one of the times.
+        """
+        times = instants(times)
+        out = np.empty((len(self.coefficients), times.size), dtype=complex)
+        names = list(self.system._coefficients)
+        for k, f in enumerate(self.coefficients):
+            out[k] = evaluate(f, times, names[k])
+        self._check_hermitian(out, times)
+        return out
+
+    def frozen(self, values: Any) -> LoweredSystem:
+        """The constant system that this one is at a moment.
+
+        Parameters
+        ----------
+        values : array_like, (n_coefficients,)
+            Values of the coefficients at that moment, a column of `values`.
+
+        Raises
+        ------
+        ValueError
+            If the values do not fit, are not finite, or do not make H Hermitian.
+        """
+        values = np.asarray(values, dtype=complex)
+        if values.shape != (len(self.coefficients),) or not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"Argument `values` must hold one finite value for each of {len(self.coefficients)} coefficients, but "
+                f"is {values}."
+            )
+        self._check_hermitian(values[:, None])
+
+        def total(fixed: sp.csr_array, terms: LoweredTerms) -> sp.csr_array:
+            return clean(sum((values[k] * A for A, k in terms), fixed))
+
+        return replace(
+            self,
+            H=_hermitian(total(self.H, self.H_terms)),
+            channels={name: total(L, self.channel_terms.get(name, ())) for name, L in self.channels.items()},
+            H_terms=(),
+            channel_terms={},
+            coefficients=(),
+        )
+
+    def at(self, t: float) -> LoweredSystem:
+        """The constant system that this one is at time t."""
+        return self.frozen(self.values([t])[:, 0])
+
+    @cached_property
+    def _antihermitian(self) -> tuple[np.ndarray, np.ndarray]:
+        operators = [A for A, _ in self.H_terms]
+        return antihermitian_map(operators), norms(operators)
+
+    def _check_hermitian(self, values: np.ndarray, times: np.ndarray | None = None) -> None:
+        """H − H† may be a small fraction of the terms that vary."""
+        if not self.H_terms:
+            return
+        R, size = self._antihermitian
+        f = values[[k for _, k in self.H_terms]]
+        excess = np.linalg.norm(R @ np.vstack([f.real, f.imag]), axis=0)
+        bad = excess > HERMITIAN_TOLERANCE * (size @ np.abs(f))
+        if bad.any():
+            i = int(np.argmax(bad))
+            where = "for these values" if times is None else f"at t = {times[i]:.6g}"
+            raise ValueError(
+                f"Argument `H` must be Hermitian at all times, but {where} H − H† has the norm {excess[i]:.3g}; "
+                f"{PARTNER}."
+            )
 
     @property
     def dim(self) -> int:
@@ -426,10 +594,6 @@ def _checked_density(rho: np.ndarray) -> np.ndarray:
     if lowest < -1e-8:
         raise ValueError(f"Argument `initial` must be positive, but its smallest eigenvalue is {lowest:.3g}.")
     return rho / np.trace(rho).real
-
-
-def _times(operator: Any, factor: complex) -> Any:
-    return factor * operator if isinstance(operator, Operator) else factor * to_matrix(operator, "channel")
 
 
 def _hermitian(H: sp.csr_array) -> sp.csr_array:

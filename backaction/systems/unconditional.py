@@ -44,13 +44,19 @@ def liouvillian(lowered: LoweredSystem) -> sp.csr_array:
     Parameters
     ----------
     lowered : LoweredSystem
-        System in a definite basis, `System.lower`.
+        System in a definite basis, `System.lower`; of a time-dependent one, at a moment: ``lowered.at(t)``.
 
     Returns
     -------
     csr_array, (d², d²)
         Acts on ρ by row stacking, ``(𝓛 @ ρ.reshape(-1)).reshape(d, d)``.
+
+    Raises
+    ------
+    ValueError
+        If the system depends on time.
     """
+    check_constant(lowered)
     drift = -1j * lowered.H
     for L in lowered.channels.values():
         drift = drift - 0.5 * (L.conj().T @ L)
@@ -125,15 +131,25 @@ class Sectors:
                 yield members
 
 
+def check_constant(system: System | LoweredSystem) -> None:
+    """Raise ValueError for a system that depends on time."""
+    if system.time_dependent:
+        raise ValueError(
+            "Argument `system` must be constant in time, but H or a channel depends on it; take it at one moment, "
+            "`system.lower(basis).at(t)`, or simulate it."
+        )
+
+
 def lower(system: System | LoweredSystem, basis: Basis | None = None) -> LoweredSystem:
-    """The lowered system, whichever of the two is given."""
-    if isinstance(system, LoweredSystem):
-        if basis is not None:
-            raise ValueError("Argument `basis` must be left out for a system that is already lowered to one.")
-        return system
-    if not isinstance(system, System):
+    """The lowered system, whichever of the two is given; it must be constant in time."""
+    if not isinstance(system, (System, LoweredSystem)):
         raise ValueError(f"Argument `system` must be a System, but is {type(system).__name__}.")
-    return system.lower(basis)
+    check_constant(system)
+    if isinstance(system, System):
+        return system.lower(basis)
+    if basis is not None:
+        raise ValueError("Argument `basis` must be left out for a system that is already lowered to one.")
+    return system
 
 
 def steady_state(
@@ -164,7 +180,7 @@ def steady_state(
     Raises
     ------
     ValueError
-        If d > `max_dim`, or if the steady state is not unique.
+        If d > `max_dim`, the system depends on time, or the steady state is not unique.
     """
     lowered = lower(system, basis)
     d = lowered.dim

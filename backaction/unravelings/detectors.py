@@ -10,9 +10,59 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+
+from ..coefficients import Coefficient, Sampled, evaluate, instants, text
 
 Kind = Literal["jumps", "homodyne", "heterodyne"]
+Phase = float | Coefficient
+
+
+@dataclass(frozen=True, repr=False)
+class LocalOscillator:
+    """Phase of a detuned local oscillator, ``φ(t) = ωt + φ₀``.
+
+    A homodyne detector with it is a real heterodyne detector.  Its record is one real current,
+    ``dY = √η⟨e^{−iφ(t)}L + h.c.⟩dt + dW``, in which the signal beats at ω.  The current times ``e^{+iφ(t)}``, averaged
+    over times long against 1/ω and short against the system's own, is ``√η⟨L⟩`` plus noise; this demodulation is
+    left to analysis.  In the limit of large ω the demodulated record has the law of `Heterodyne`.
+
+    Parameters
+    ----------
+    frequency : float
+        Angular frequency ω, in rad per unit of time.  A signal ``⟨L⟩ ∝ e^{+iωt}`` gives a constant current: the
+        mode of ``H = ω₀a†a``, which goes as ``e^{−iω₀t}``, beats at zero for ω = −ω₀.
+    phase : float
+        φ₀, in rad.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not a finite number.
+
+    Examples
+    --------
+    >>> Homodyne("loss", phase=LocalOscillator(50.0))
+    Homodyne('loss', phase=LocalOscillator(50.0))
+    """
+
+    frequency: float
+    phase: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("frequency", "phase"):
+            value = getattr(self, name)
+            if not _finite(value):
+                raise ValueError(f"Argument `{name}` must be a finite number, but is {value!r}.")
+
+    def __call__(self, t: Any) -> Any:
+        return self.frequency * t + self.phase
+
+    def __repr__(self) -> str:
+        phase = f", phase={self.phase!r}" if self.phase else ""
+        return f"LocalOscillator({self.frequency!r}{phase})"
 
 
 @dataclass(frozen=True)
@@ -27,8 +77,9 @@ class Detector:
         Channels it sees; more than one only for a counter that cannot tell them apart.
     efficiency : float
         η in [0, 1].
-    phase : float
-        Local-oscillator phase φ of a homodyne detector, in rad: it measures e^{−iφ}L + h.c.
+    phase : float or callable
+        Local-oscillator phase φ of a homodyne detector, in rad: it measures e^{−iφ}L + h.c.  A number, a
+        `LocalOscillator`, or another real function of time φ(t), for example `backaction.Sampled`.
     dark_rate : float
         Rate ν of dark counts of a counter.
     recorded : bool
@@ -38,7 +89,7 @@ class Detector:
     kind: Kind
     channels: tuple[str, ...]
     efficiency: float = 1.0
-    phase: float = 0.0
+    phase: Phase = 0.0
     dark_rate: float = 0.0
     recorded: bool = True
 
@@ -52,11 +103,13 @@ class Detector:
             raise ValueError(f"Argument `efficiency` must lie in [0, 1], but is {self.efficiency!r}.")
         if not (_real(self.dark_rate) and 0 <= self.dark_rate < math.inf):
             raise ValueError(f"Argument `dark_rate` must be a finite rate >= 0, but is {self.dark_rate!r}.")
-        if not (_real(self.phase) and math.isfinite(self.phase)):
+        if not (_finite(self.phase) or callable(self.phase)):
             raise ValueError(
-                f"Argument `phase` must be a finite number in rad, but is {self.phase!r}; "
-                "time-dependent local oscillators are not supported yet."
+                "Argument `phase` must be a finite number in rad, a LocalOscillator or a real function of time, but is "
+                f"{self.phase!r}; give samples as ba.Sampled(times, phases)."
             )
+        if isinstance(self.phase, Sampled) and np.iscomplexobj(self.phase.values):
+            raise ValueError(f"Argument `phase` must be real, but is {self.phase!r}; take the angle of the samples.")
         if not isinstance(self.recorded, bool):
             raise ValueError(f"Argument `recorded` must be True or False, but is {self.recorded!r}.")
 
@@ -65,9 +118,40 @@ class Detector:
         """Name in the record: the channel's, or a tuple's names joined by ``_``."""
         return "_".join(self.channels)
 
+    @property
+    def time_dependent(self) -> bool:
+        """Is the phase a function of time?"""
+        return callable(self.phase)
+
+    def phase_at(self, times: Any) -> np.ndarray:
+        """Phase φ at the given times.
+
+        Parameters
+        ----------
+        times : array_like, (n,)
+            Times.
+
+        Returns
+        -------
+        ndarray of float, (n,)
+            φ(t) in rad.
+
+        Raises
+        ------
+        ValueError
+            If φ is not one finite real number at each of the times.
+        """
+        if callable(self.phase):
+            return evaluate(self.phase, times, "phase", real=True)
+        return np.full(instants(times).shape, float(self.phase))
+
 
 def _real(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(float(value))
+
+
+def _finite(value: object) -> bool:
+    return _real(value) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 class Unraveling:
@@ -136,7 +220,7 @@ def _describe(d: Detector) -> str:
     defaults = Detector(d.kind, d.channels)
     for option in ("phase", "efficiency", "dark_rate", "recorded"):
         if getattr(d, option) != getattr(defaults, option):
-            words.append(f"{option}={getattr(d, option)!r}")
+            words.append(f"{option}={text(getattr(d, option))}")
     return f"{_CLASS[d.kind]}({', '.join(words)})"
 
 
@@ -189,15 +273,16 @@ class Homodyne(Unraveling):
     ----------
     *channels : str
         One detector per name.
-    phase : float
-        Local-oscillator phase φ in rad; it is −φ_m of [T].
+    phase : float or callable
+        Local-oscillator phase φ in rad; it is −φ_m of [T].  A number, a `LocalOscillator` (detuned by ω, φ = ωt + φ₀:
+        a real heterodyne detector), or any real function of time φ(t), such as `backaction.Sampled`.
     efficiency : float
         η in [0, 1].
     recorded : bool
         False: a hidden detector that nobody reads.
     """
 
-    def __init__(self, *channels: str, phase: float = 0.0, efficiency: float = 1.0, recorded: bool = True) -> None:
+    def __init__(self, *channels: str, phase: Phase = 0.0, efficiency: float = 1.0, recorded: bool = True) -> None:
         _need_names(channels)
         super().__init__(Detector("homodyne", (c,), efficiency, phase, 0.0, recorded) for c in channels)
 
@@ -205,7 +290,8 @@ class Homodyne(Unraveling):
 class Heterodyne(Unraveling):
     """Heterodyne detection with a far-detuned local oscillator: both quadratures.
 
-    ``dZ = √η⟨L⟩dt + (dW_x + i dW_y)/√2``, record ``ΔZ/Δt`` (complex), [T] (3.15).
+    ``dZ = √η⟨L⟩dt + (dW_x + i dW_y)/√2``, record ``ΔZ/Δt`` (complex), [T] (3.15).  For a local oscillator at a
+    given frequency see `LocalOscillator`.
 
     Parameters
     ----------

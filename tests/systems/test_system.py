@@ -280,7 +280,6 @@ qubit = driven_qubit(1.0, 1.0)
         (lambda: System(None, {"loss": a.a}), ("`H`", "NoneType")),
         (lambda: System(a.n, {"loss": 1.0}), ("channels['loss']", "float")),
         (lambda: System(lambda t: array, {"loss": array}), ("`H`", "Time-dependent")),
-        (lambda: System(qutip.QobjEvo([qutip.sigmax(), [qutip.sigmaz(), np.cos]]), {}), ("`H`", "Time-dependent")),
         (lambda: System(a.n, {"loss a": a.a}), ("channels", "'loss a'", "identifier")),
         (lambda: System(a.n, {1: a.a}), ("channels", "1")),
         (lambda: System(a.n, {"loss": a.a}, {"n-a": a.n}), ("observables", "'n-a'")),

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+import qutip
 
 import backaction as ba
-from backaction import Heterodyne, Homodyne, QuantumJumps, Unraveling
+from backaction import Heterodyne, Homodyne, LocalOscillator, QuantumJumps, Sampled, Unraveling
 
 
 def test_each_name_is_a_detector_of_its_own():
@@ -61,6 +62,8 @@ def test_unravelings_are_values():
         Homodyne("a", phase=math.pi / 3) + Homodyne("b", recorded=False),
         QuantumJumps("a", ("b", "c"), efficiency=0.5, dark_rate=0.2) + Heterodyne("d"),
         QuantumJumps("a", recorded=False),
+        Homodyne("a", phase=LocalOscillator(50.0)) + Homodyne("b", phase=LocalOscillator(-3, phase=0.5)),
+        Homodyne("a", phase=Sampled([0, 1, 2], [0.5, 0.25, 1], order=2)),
         Heterodyne("a", efficiency=np.float64(0.5)),
         Unraveling(),
     ],
@@ -102,9 +105,101 @@ def test_bad_phases_are_refused(phase):
     assert repr(phase) in str(error.value)
 
 
-def test_time_dependent_local_oscillators_are_refused_for_now():
-    with pytest.raises(ValueError, match=r"`phase` .* time-dependent local oscillators are not supported yet"):
-        Homodyne("a", phase=lambda t: t)
+# --- phases that depend on time
+
+TIMES = np.random.default_rng(4).uniform(0, 3, 9)
+NODES = np.linspace(0, 3, 31)
+
+
+def sweep(t):
+    return 0.3 * t**2
+
+
+def single_times_only(t):
+    return math.sqrt(t)
+
+
+@pytest.mark.parametrize(
+    "phase, exact",
+    [
+        (0.7, 0.7 + 0 * TIMES),
+        (np.float64(-2), -2 + 0 * TIMES),
+        (LocalOscillator(5.0), 5 * TIMES),
+        (LocalOscillator(-5, phase=0.3), 0.3 - 5 * TIMES),
+        (sweep, 0.3 * TIMES**2),
+        (single_times_only, np.sqrt(TIMES)),
+        (lambda t: 1.0, 1 + 0 * TIMES),
+        (Sampled(NODES, 0.3 * NODES**2), 0.3 * TIMES**2),
+        (qutip.coefficient(sweep), 0.3 * TIMES**2),
+    ],
+)
+def test_phase_at_times(phase, exact):
+    (detector,) = Homodyne("a", phase=phase).detectors
+    found = detector.phase_at(TIMES)
+    assert found.dtype == float
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+    assert detector.time_dependent is callable(phase)
+    (wrong,) = Homodyne("a", phase=LocalOscillator(5.1)).detectors
+    assert abs(wrong.phase_at(TIMES) - exact).max() > 0.1  # negative control
+
+
+def test_a_local_oscillator_brings_its_signal_to_rest():
+    """φ = ωt: ``⟨L⟩ ∝ e^{iωt}`` gives a constant current; of the opposite sign it beats at 2ω."""
+    signal = 0.4 * np.exp(3j * TIMES)
+    (detector,) = Homodyne("a", phase=LocalOscillator(3.0)).detectors
+    current = 2 * np.real(np.exp(-1j * detector.phase_at(TIMES)) * signal)
+    np.testing.assert_allclose(current, 0.8, rtol=1e-12)
+    assert np.ptp(2 * np.real(np.exp(1j * detector.phase_at(TIMES)) * signal)) > 0.5
+
+
+def test_demodulation_of_a_local_oscillators_record_gives_the_signal():
+    """I e^{+iφ}, averaged over whole periods, is ⟨L⟩."""
+    phase = Homodyne("a", phase=LocalOscillator(2 * np.pi, phase=0.4)).detectors[0].phase_at(np.arange(64) / 64)
+    amplitude = 0.3 - 0.8j
+    current = 2 * np.real(np.exp(-1j * phase) * amplitude)
+    assert np.mean(current * np.exp(1j * phase)) == pytest.approx(amplitude, abs=1e-14)
+
+
+def test_local_oscillators_are_values():
+    one = LocalOscillator(50.0)
+    assert one == LocalOscillator(50)
+    assert hash(one) == hash(LocalOscillator(50))
+    assert one != LocalOscillator(50, phase=0.1)
+    assert repr(one) == "LocalOscillator(50.0)"
+    assert repr(LocalOscillator(50.0, phase=0.1)) == "LocalOscillator(50.0, phase=0.1)"
+    assert Homodyne("a", phase=one) == Homodyne("a", phase=LocalOscillator(50.0))
+    assert Homodyne("a", phase=one) != Homodyne("a", phase=50.0)
+    assert Homodyne("a", phase=sweep) == Homodyne("a", phase=sweep)
+    assert hash(Homodyne("a", phase=sweep)) == hash(Homodyne("a", phase=sweep))
+    assert hash(Homodyne("a", phase=Sampled(NODES, NODES))) == hash(Homodyne("a", phase=Sampled(NODES, NODES)))
+    assert repr(Homodyne("loss", phase=LocalOscillator(50.0))) == "Homodyne('loss', phase=LocalOscillator(50.0))"
+    assert repr(Homodyne("a", phase=sweep, efficiency=0.5)) == "Homodyne('a', phase=<function sweep>, efficiency=0.5)"
+    assert ba.LocalOscillator is LocalOscillator
+
+
+@pytest.mark.parametrize("name", ["frequency", "phase"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, None, "1", 1j, True])
+def test_bad_local_oscillators_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"Argument `{name}` must be a finite number") as error:
+        LocalOscillator(**{"frequency": 1.0, name: value})
+    assert repr(value) in str(error.value)
+
+
+def test_bad_phases_of_time_are_refused_at_their_time():
+    for phase, words in (
+        (lambda t: 1j * t, "real.*t = 1"),
+        (lambda t: math.nan, "finite.*t = 1"),
+        (lambda t, w: t, "functools.partial"),
+        (Sampled([0, 1], [0, 1], 1), r"\[0, 1\].*t = 2"),
+    ):
+        with pytest.raises(ValueError, match=f"Argument `phase` must .*{words}"):
+            Homodyne("a", phase=phase).detectors[0].phase_at([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"`phase` must be real.*Sampled\("):
+        Homodyne("a", phase=Sampled([0, 1], [0, 1j], 1))
+    with pytest.raises(ValueError, match=r"`phase` must be .* ba\.Sampled"):
+        Homodyne("a", phase=np.array([0.0, 1.0]))
+    with pytest.raises(ValueError, match="`times` must be"):
+        Homodyne("a").detectors[0].phase_at(0.5)
 
 
 @pytest.mark.parametrize("recorded", [None, 1, "no"])
