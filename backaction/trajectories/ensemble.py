@@ -15,20 +15,23 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from . import noise
+from .drive import own_numbers
 from .kernels import counting as counting_kernel
 from .kernels import density as density_kernel
 from .kernels import ket as ket_kernel
+from .kernels.drive import Drive, no_drive
 
 Plan = ket_kernel.KetPlan | counting_kernel.CountingPlan | density_kernel.DensityPlan
 
 
 class Run(NamedTuple):
-    """Consecutive bins of equal width, and their plan."""
+    """Consecutive bins of equal width, their plan, and its time dependence."""
 
     plan: Plan
     first: int
     n_bins: int
     width: float
+    drive: Drive = no_drive()
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,10 @@ def run_batch(job: Job, first: int) -> Batch:
     times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
     save_every = job.save_every if job.n_observables or job.states else 0
     for run_ in job.runs:
+        plan = own_numbers(run_.plan) if run_.drive.active else run_.plan
+        if run_.drive.active or run_.drive.rotating:
+            n_numbers = max(run_.drive.slot_targets.size, run_.drive.step_targets.size)
+            work = work._replace(drive=run_.drive, numbers=np.zeros(n_numbers))
         cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_ket else 2 * job.dim)
         block = max(1, int(BLOCK_WORK / cost))
         if job.counts:
@@ -232,7 +239,7 @@ def run_batch(job: Job, first: int) -> Batch:
             n = min(block, run_.n_bins - offset)
             n_save = (b0 + n) // job.save_every - b0 // job.save_every
             times, owner, count = kernel(
-                run_.plan,
+                plan,
                 work,
                 rngs,
                 float(job.edges[run_.first]),
@@ -292,7 +299,9 @@ def _give(given: Given, work: Any, current: np.ndarray, first: int, kept: int) -
 def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
     """Put every lane into its initial state; a mixture is drawn from with the lane's own generator."""
     lanes = job.lanes
-    if job.is_ket:
+    if job.counts:
+        re, im = counting_kernel.elements(work, job.dim)
+    elif job.is_ket:
         re, im = (x.reshape(-1, lanes)[: job.dim] for x in (work.re, work.im))
     else:
         re, im = density_kernel.elements(work, job.dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from numbers import Real
 
 import numpy as np
 import scipy.sparse as sp
@@ -56,6 +57,8 @@ class Roles:
         What is lost without a record: unwatched channels and the parts √(1−η)L.
     currents, counters : tuple of Detector
         Recorded detectors, in the order of `output` and of `counted`.
+    oscillators : tuple of (Detector or None)
+        Per diffusive channel, the detector if its phase depends on time; the operator is then without its phase.
     """
 
     diffusive: list[tuple[sp.csr_array, int, int]]
@@ -63,16 +66,27 @@ class Roles:
     unread: list[sp.csr_array]
     currents: tuple[Detector, ...]
     counters: tuple[Detector, ...]
+    oscillators: tuple[Detector | None, ...] = ()
+
+    @property
+    def rotating(self) -> bool:
+        """Does a local oscillator depend on time?"""
+        return any(d is not None for d in self.oscillators)
 
 
-def assign(lowered: LoweredSystem, unraveling: Unraveling, hidden: bool) -> Roles:
-    """Roles of all channels; `hidden`: unravel by unread diffusive detectors too (state vectors)."""
+def assign(lowered: LoweredSystem, unraveling: Unraveling, hidden: bool, keep_empty: bool = False) -> Roles:
+    """Roles of all channels.
+
+    `hidden`: unravel by unread diffusive detectors too (state vectors); `keep_empty`: keep operators that are zero, as
+    those of a time-dependent system may be at one time and not at another.
+    """
     unraveling.check(lowered.channels)
     currents = tuple(d for d in unraveling.detectors if d.recorded and d.kind != "jumps")
     counters = tuple(d for d in unraveling.detectors if d.recorded and d.kind == "jumps")
     diffusive: list[tuple[sp.csr_array, int, int]] = []
     counted: list[list[sp.csr_array]] = [[] for _ in counters]
     unread: list[sp.csr_array] = []
+    oscillators: list[Detector | None] = []
     for detector in unraveling.detectors:
         eta = detector.efficiency
         for channel in detector.channels:
@@ -86,15 +100,18 @@ def assign(lowered: LoweredSystem, unraveling: Unraveling, hidden: bool) -> Role
             else:
                 kind = 0 if detector.kind == "homodyne" else 1
                 output = currents.index(detector) if detector.recorded else -1
-                diffusive.append((np.exp(-1j * detector.phase) * seen, kind, output))
+                fixed = detector.phase if isinstance(detector.phase, Real) else 0.0
+                diffusive.append((np.exp(-1j * fixed) * seen, kind, output))
+                oscillators.append(detector if detector.time_dependent else None)
             if eta < 1:
                 unread.append(math.sqrt(1 - eta) * L)
         if detector.recorded and detector.dark_rate > 0:
             one = sp.eye_array(lowered.dim, dtype=complex, format="csr")
             counted[counters.index(detector)].append(math.sqrt(detector.dark_rate) * one)
     unread += [L for name, L in lowered.channels.items() if name not in unraveling.channels]
-    nonzero = [[K for K in group if K.nnz] for group in counted]
-    return Roles(diffusive, nonzero, [L for L in unread if L.nnz], currents, counters)
+    nonzero = [[K for K in group if K.nnz or keep_empty] for group in counted]
+    remaining = [L for L in unread if L.nnz or keep_empty]
+    return Roles(diffusive, nonzero, remaining, currents, counters, tuple(oscillators))
 
 
 def is_complete(lowered: LoweredSystem, unraveling: Unraveling) -> bool:
@@ -104,7 +121,7 @@ def is_complete(lowered: LoweredSystem, unraveling: Unraveling) -> bool:
         for d in unraveling.detectors
         if d.recorded and d.efficiency == 1 and d.dark_rate == 0 and len(d.channels) == 1
     }
-    return all(name in watched for name, L in lowered.channels.items() if L.nnz)
+    return all(name in watched for name, L in lowered.channels.items() if L.nnz or name in lowered.channel_terms)
 
 
 def commute(roles: Roles) -> bool:
@@ -153,6 +170,7 @@ def ket_plan(
     width: float,
     step: float | None,
     scheme: Scheme = Splitting(),  # noqa: B008 (frozen)
+    patterns: Patterns | None = None,
 ) -> KetPlan:
     """Plan for state vectors; unread channels become hidden counters."""
     jumps = [(K, j) for j, group in enumerate(roles.counted) for K in group] + [(L, -1) for L in roles.unread]
@@ -166,7 +184,7 @@ def ket_plan(
         step *= FIRST_ORDER_FRACTION if merged else 1.0
     n_sub = substeps(width, step)
     dt = width / n_sub
-    pack = _Pack(lowered.dim)
+    pack = _Pack(lowered.dim, patterns)
     drop = SPLITTING_DROP if roles.diffusive else DROP
     slots = [pack.add(expm(A * dt, drop)), pack.add(expm(A * (0.5 * dt), drop) if roles.diffusive else None)]
     generator_index = pack.add(A)
@@ -208,6 +226,7 @@ def density_plan(
     width: float,
     step: float | None,
     scheme: Scheme = Splitting(),  # noqa: B008 (frozen)
+    patterns: Patterns | None = None,
 ) -> DensityPlan:
     """Plan for density matrices; unread channels are averaged over."""
     counted = [K for group in roles.counted for K in group]
@@ -224,7 +243,7 @@ def density_plan(
         step *= FIRST_ORDER_FRACTION if merged else 1.0
     n_sub = substeps(width, step)
     dt = width / n_sub
-    pack = _Pack(lowered.dim)
+    pack = _Pack(lowered.dim, patterns)
     slots = [[pack.add(None)] * 2] * 2
     if not exact:
         slots = [[pack.add(E) for E in slot_operators(A, unread, t)] for t in (dt, 0.5 * dt)]
@@ -232,11 +251,11 @@ def density_plan(
     gain = [pack.add(L) for L in unread]
     if merged:
         sets = [(sp.eye_array(lowered.dim, format="csr"), c, 0.5 * (c @ c)) for c, _, _ in roles.diffusive]
-        *patterns, fill = _together(roles, lowered.H, dt)
+        *tables, fill = _together(roles, lowered.H, dt)
         moments = [[pack.add(X) for X in (c, c.conj().T @ c, half)] for _, c, half in sets]
     else:
-        sets = [kraus(c, dt) for c, _, _ in roles.diffusive]
-        *patterns, fill = *_joint_patterns(sets, lowered.dim), _NO_FILL
+        sets = [tuple(pack.fit(K) for K in kraus(c, dt)) for c, _, _ in roles.diffusive]
+        *tables, fill = *_joint_patterns(sets, lowered.dim), _NO_FILL
         moments = [
             [
                 pack.add(prune(X))
@@ -259,11 +278,11 @@ def density_plan(
         generator_index,
         reach,
         _ints(gain),
-        *_gain_table(roles.unread if not exact else [], lowered.dim),
+        *_gain_table([pack.fit(L) for L in roles.unread] if not exact else [], lowered.dim, patterns is not None),
         _ints([kind for _, kind, _ in roles.diffusive]),
         _ints([output for _, _, output in roles.diffusive]),
         np.array(moments, dtype=np.int64).reshape(-1, 3),
-        *patterns,
+        *tables,
         click_ptr.astype(np.int64),
         _ints(clicks),
         _ints(observable_index),
@@ -311,18 +330,53 @@ def _together(roles: Roles, H: sp.csr_array, dt: float) -> tuple:
     return ptr[None], (elements % d).astype(np.int64), nothing, nothing, _lowest(pattern)[None], fill
 
 
+class Patterns:
+    """Sparsity patterns of a plan's operators, in the order in which they are made: the union over several plans."""
+
+    def __init__(self) -> None:
+        self.union: list[sp.csr_array] = []
+        self.grew = False
+        self._next = 0
+
+    def restart(self) -> None:
+        """Before another plan is built."""
+        self.grew = False
+        self._next = 0
+
+    def fit(self, A: sp.csr_array) -> sp.csr_array:
+        """A with explicit zeros where another plan has elements."""
+        i, self._next = self._next, self._next + 1
+        mine = sp.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+        if i == len(self.union):
+            self.union.append(mine)
+        both = sp.csr_array(self.union[i] + mine)
+        both.sort_indices()
+        self.grew |= both.nnz > self.union[i].nnz
+        self.union[i] = both
+        d = A.shape[0]
+        keys, own = (np.repeat(np.arange(d), np.diff(m.indptr)) * d + m.indices for m in (both, A))
+        values = np.zeros(both.nnz, dtype=complex)
+        values[np.searchsorted(keys, own)] = A.data
+        return sp.csr_array((values, both.indices, both.indptr), shape=A.shape)
+
+
 class _Pack:
     """Collects CSR operators into shared arrays."""
 
-    def __init__(self, d: int) -> None:
+    def __init__(self, d: int, patterns: Patterns | None = None) -> None:
         self.d = d
+        self.patterns = patterns
         self.ptr: list[np.ndarray] = []
         self.col: list[np.ndarray] = []
         self.data: list[np.ndarray] = []
         self.used = 0
 
+    def fit(self, A: sp.csr_array) -> sp.csr_array:
+        """A on the pattern that it shares with plans for other times."""
+        return self.patterns.fit(A) if self.patterns is not None else A
+
     def add(self, A: sp.csr_array | None) -> int:
-        A = sp.csr_array((self.d, self.d), dtype=complex) if A is None else A
+        A = self.fit(sp.csr_array((self.d, self.d), dtype=complex) if A is None else A)
         self.ptr.append(A.indptr.astype(np.int64) + self.used)
         self.col.append(A.indices.astype(np.int64))
         self.data.append(A.data.astype(complex))
@@ -431,7 +485,9 @@ def _pieces(channels: list[sp.csr_array], d: int) -> tuple:
     )
 
 
-def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _gain_table(
+    gain: list[sp.csr_array], d: int, all_complex: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """J = Σ L·L† above the diagonal: what each run of columns of a row gathers, from where, with what weights.
 
     A term is a run of elements r' stride + c', … of ρ times four weights; a run may reach beyond the matrix, with
@@ -467,7 +523,7 @@ def _gain_table(gain: list[sp.csr_array], d: int) -> tuple[np.ndarray, np.ndarra
     table = np.zeros((len(keys), RUN), dtype=complex)
     np.add.at(table, (term, place), np.concatenate(weights))
     block, start = keys // span, keys % span - RUN
-    is_complex = np.any(table.imag != 0, axis=1)
+    is_complex = np.any(table.imag != 0, axis=1) | all_complex
     order = np.lexsort((start, is_complex, block))
     table, block, start, is_complex = table[order], block[order], start[order], is_complex[order]
     n = len(blocks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -13,9 +14,10 @@ import scipy.sparse as sp
 
 from ..memory import in_bytes
 from ..systems import LoweredSystem, System
-from ..unravelings import Unraveling
+from ..unravelings import LocalOscillator, Unraveling
 from . import ensemble
 from .arguments import check_memory, count, initial_states, mixture, observable_matrices, stretches
+from .drive import driven_plan
 from .levels import Density, Ket, Level, as_level
 from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
 from .record import dataset
@@ -39,6 +41,7 @@ class Prepared:
     """
 
     lowered: LoweredSystem
+    unraveling: Unraveling
     roles: Roles
     runs: list[ensemble.Run]
     edges: np.ndarray
@@ -61,7 +64,9 @@ class Prepared:
 
     def rebinned(self, edges: np.ndarray, save_every: int) -> Prepared:
         """The same system and detectors on other bins, with states and nothing else saved."""
-        runs = plan_runs(self.lowered, self.roles, [], edges, self.step_asked, self.scheme, self.is_ket, self.given)
+        runs = plan_runs(
+            self.lowered, self.unraveling, self.roles, [], edges, self.step_asked, self.scheme, self.is_ket, self.given
+        )
         return replace(self, runs=runs, edges=edges, operators={}, states=True, save_every=save_every)
 
     def job(self, seed: int, ntraj: int, given: ensemble.Given | None = None) -> ensemble.Job:
@@ -74,7 +79,8 @@ class Prepared:
     def dataset(self, batches: list[ensemble.Batch], attrs: dict[str, Any], records: bool = True) -> xr.Dataset:
         """Labelled data of finished batches; warns of populated edges and coarse steps."""
         edge_names = list(self.lowered.basis.edges)
-        turn = self.step * frequency(self.lowered, self.roles)
+        first = self.lowered.at(self.edges[0]) if self.lowered.time_dependent else self.lowered
+        turn = self.step * frequency(first, assign(first, self.unraveling, self.is_ket))
         warn_of_limits(batches, edge_names, bool(self.roles.diffusive), self.step, turn)
         hermitian = {name: abs(O - O.conj().T).max() <= 1e-10 * abs(O).max() for name, O in self.operators.items()}
         attrs = {
@@ -162,19 +168,42 @@ def prepare(
         raise ValueError(
             "Argument `level` must be \"density\" where the record does not determine a pure state, but is 'ket'."
         )
-    roles = assign(lowered, unraveling, hidden=is_ket)
+    roles = assign(lowered, unraveling, hidden=is_ket, keep_empty=lowered.time_dependent)
+    check_bins(unraveling, edges)
     check_memory(lowered, roles, chosen, edges, ntraj, save_every, len(operators), states, n_jobs, limit)
     matrices = list(operators.values())
-    runs = plan_runs(lowered, roles, matrices, edges, step, scheme, is_ket, given)
+    runs = plan_runs(lowered, unraveling, roles, matrices, edges, step, scheme, is_ket, given)
     return Prepared(
-        lowered, roles, runs, edges, mixture(start, is_ket, per_trajectory), per_trajectory, operators, states,
-        save_every, is_ket, complete, "hidden" if knows_hidden or (is_ket and not complete) else "expect", step, scheme,
-        given,
+        lowered, unraveling, roles, runs, edges, mixture(start, is_ket, per_trajectory), per_trajectory, operators,
+        states, save_every, is_ket, complete, "hidden" if knows_hidden or (is_ket and not complete) else "expect", step,
+        scheme, given,
     )  # fmt: skip
+
+
+def check_bins(unraveling: Unraveling, edges: np.ndarray) -> None:
+    """Bins must be short against the period of a local oscillator: a bin's average weakens the signal at ω by sinc."""
+    widest = float(np.diff(edges).max())
+    for d in unraveling.detectors:
+        if not isinstance(d.phase, LocalOscillator):
+            continue
+        turn = abs(d.phase.frequency) * widest
+        if turn > math.pi:
+            raise ValueError(
+                f"Argument `times` has bins of {widest:.3g}, too wide for the local oscillator of {d.name}: it turns "
+                f"by {turn:.3g} rad in one (at most π); use bins of {0.5 / abs(d.phase.frequency):.2g} or narrower."
+            )
+        if turn > 0.5:
+            warnings.warn(
+                f"The local oscillator of {d.name} turns by {turn:.2g} rad in a bin: its average weakens the signal by "
+                f"a factor {np.sinc(turn / 2 / np.pi):.3f}. Bins of {0.5 / abs(d.phase.frequency):.2g} do not.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
 
 def plan_runs(
     lowered: LoweredSystem,
+    unraveling: Unraveling,
     roles: Roles,
     matrices: list[sp.csr_array],
     edges: np.ndarray,
@@ -183,10 +212,16 @@ def plan_runs(
     is_ket: bool,
     given: bool,
 ) -> list[ensemble.Run]:
-    """A plan per width of bins."""
+    """A plan per width of bins; where something depends on time, per stretch of equal bins."""
     make = ket_plan if is_ket else density_plan
     runs, plans = [], {}
     for first, n_bins, width in stretches(edges):
+        if lowered.time_dependent or roles.rotating:
+            plan, drive = driven_plan(
+                lowered, unraveling, roles, matrices, width, step, scheme, is_ket, float(edges[first]), n_bins
+            )
+            runs.append(ensemble.Run(plan._replace(given=given), first, n_bins, width, drive))
+            continue
         if width not in plans:
             plans[width] = make(lowered, roles, matrices, width, step, scheme)._replace(given=given)
         runs.append(ensemble.Run(plans[width], first, n_bins, width))

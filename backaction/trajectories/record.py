@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..coefficients import text as coefficient_text
 from ..unravelings import Detector
 from .ensemble import Batch
 
@@ -50,7 +51,7 @@ def dataset(
                 "units": "rate^(1/2)",
                 "convention": _CURRENT[detector.kind],
                 "efficiency": detector.efficiency,
-                "phase": detector.phase,
+                "phase": coefficient_text(detector.phase) if detector.time_dependent else detector.phase,
             },
         )
     clicks = [c for b in batches for c in b.clicks]

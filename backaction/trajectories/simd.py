@@ -135,11 +135,14 @@ if numba.config.DISABLE_JIT:
     def splat_as(value: float, like: np.ndarray) -> Any:
         return np.full(like.size, value, dtype=like.dtype)
 
+    def line_width(array: np.ndarray) -> int:
+        return 64 // array.itemsize
+
     def load_line(array: np.ndarray, index: int) -> Any:
-        return array[index : index + 64 // array.itemsize].copy()
+        return array.reshape(-1)[index : index + line_width(array)].copy()
 
     def value_line(values: np.ndarray, index: int) -> Any:
-        return np.full(64 // values.itemsize, values[index])
+        return np.full(line_width(values), values.reshape(-1)[index])
 
     def at(values: np.ndarray, index: int) -> Any:
         value = values.reshape(-1)[index]
@@ -177,6 +180,15 @@ else:
 
     def _line(array: types.Array) -> Vector:
         return Vector(512 // array.dtype.bitwidth, array.dtype.bitwidth)
+
+    @intrinsic
+    def line_width(typing_context, array):  # type: ignore[no-untyped-def]
+        """Elements of a cache line, as a constant: so much of the arithmetic of indices is done by the compiler."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return context.get_constant(types.intp, _line(array).width)
+
+        return types.intp(array), codegen
 
     @intrinsic
     def load_line(typing_context, array, index):  # type: ignore[no-untyped-def]

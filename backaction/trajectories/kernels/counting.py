@@ -12,8 +12,8 @@ same products with Y and yet take pieces of different lengths.  A lane whose sur
 its threshold at the end of a piece goes back to where the piece began and takes a shorter one to where the crossing
 must be; near it, a Taylor series gives the time to rounding.  The phase e^{−iet} is put back where states are saved.
 
-Layout: real and imaginary parts apart, element r of lane l at ``lanes r + l``, where `lanes` is a cache line's: 8 in
-double, 16 in single precision.  Three vectors: the state and the two of the recurrence, which change roles.
+Layout: an element is two cache lines, the real parts of all lanes and then the imaginary ones: 8 lanes in double
+and 16 in single precision.  Three vectors: the state and the two of the recurrence, which change roles.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, at, fma, load_line, mul, splat_as, store, sub, value_line, wide
+from ..simd import add, at, fma, line_width, load_line, mul, splat_as, store, sub, value_line, wide
 from .lane import newton, push_click
 
 LINE = 64  # bytes
 TAYLOR = 28  # terms of the series near a click
 STATE = TAYLOR + 1  # row of `terms` with the state that the series gives; scratch of the saves
 IMAGE = TAYLOR + 2  # row with an operator's image of it
-NEAR = 0.5  # largest R|δ| from which a click is reached by the Taylor series
+NEAR = 1.0  # largest R|δ| from which a click is reached by the Taylor series
 MILLER = 1e-12  # J_top/J_order from which the recurrence of the Bessel numbers starts; its error is the square of it
 EXTRA = 42  # top − order at most: the ratio of neighbours is below ½ there
 TINY = 1e-100  # R h that is taken for zero
-LOST = 1e-16  # relative size at which a term of the Taylor series is negligible
+LOST = 1e-15  # relative size at which a term of the Taylor series is negligible
 FOUND = 1e-14  # relative distance of the surviving probability from its threshold at a click
 
 
@@ -68,8 +68,7 @@ class CountingPlan(NamedTuple):
 class CountingWork(NamedTuple):
     """State and scratch of one batch."""
 
-    re: np.ndarray  # (3 * d * lanes,) in the precision of the plan: the state, unnormalised, and the recurrence
-    im: np.ndarray
+    psi: np.ndarray  # (3 * d * 2 * lanes,) in the precision of the plan: the state, unnormalised, and the recurrence
     factors: np.ndarray  # (n_orders * lanes,) factors of the series, 2 J_k(Rh) e^{−ch}
     bessel: np.ndarray  # (n_orders + EXTRA,)
     terms: np.ndarray  # (TAYLOR + 3, 2, d, with zeros up to full cache lines) one lane's Taylor vectors, and scratch
@@ -110,8 +109,7 @@ def counting_work(plan: CountingPlan) -> CountingWork:
     d, n_edges, dtype = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1, plan.re.dtype
     width, orders = lanes(plan), len(plan.reach)
     return CountingWork(
-        re=aligned(3 * d * width, dtype),
-        im=aligned(3 * d * width, dtype),
+        psi=aligned(3 * d * 2 * width, dtype),
         factors=aligned(orders * width, dtype),
         bessel=np.zeros(orders + EXTRA),
         terms=aligned((TAYLOR + 3) * 2 * (-(-d // 8) * 8), np.dtype(float)).reshape(TAYLOR + 3, 2, -1),
@@ -136,92 +134,113 @@ def counting_work(plan: CountingPlan) -> CountingWork:
     )
 
 
+def elements(work: CountingWork, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Real and imaginary parts of the states in a new `work`, (d, lanes)."""
+    psi = work.psi.reshape(3, d, 2, -1)[0]
+    return psi[:, 0], psi[:, 1]
+
+
 # --- all lanes: one piece
 
 
 @inlined
-def row_times(plan, work, r, at_first, accr, acci):
-    """(accr, acci) + row r of 2Y times the vector at `at_first`."""
-    lanes = work.norm.size
+def row_times(plan, work, r, at_first, re, im):
+    """(re, im) + row r of 2Y times the vector at `at_first`: (real, imaginary).
+
+    Products of two imaginary parts are summed apart, and those of imaginary elements in two chains: a sum in fewer
+    registers waits for its own last addition.
+    """
+    lanes = line_width(work.psi)
     d = plan.ends.shape[1]
-    c = at_first + r * lanes
+    c = at_first + 2 * r * lanes
+    vr = load_line(work.psi, c)
+    vi = load_line(work.psi, c + lanes)
     a = value_line(plan.diagonal, r)
     b = value_line(plan.diagonal, d + r)
-    vr = load_line(work.re, c)
-    vi = load_line(work.im, c)
-    accr = fma(a, vr, accr)
-    acci = fma(a, vi, acci)
-    minus = mul(b, vi)  # −im × im, apart: one more chain of sums, and no change of sign inside
-    acci = fma(b, vr, acci)
-    begin, imaginary, real, end = at(plan.ptr, r), at(plan.ends, r), at(plan.ends, d + r), at(plan.ptr, r + 1)
-    for k in range(begin, imaginary):
-        c = at_first + at(plan.col, k) * lanes
+    re = fma(a, vr, re)
+    im = fma(a, vi, im)
+    minus = mul(b, vi)
+    im = fma(b, vr, im)
+    minus2 = splat_as(0.0, re)
+    im2 = splat_as(0.0, re)
+    k, imaginary, real, end = at(plan.ptr, r), at(plan.ends, r), at(plan.ends, d + r), at(plan.ptr, r + 1)
+    while k + 1 < imaginary:
+        c = at_first + at(plan.col, k) * (2 * lanes)
         b = value_line(plan.im, k)
-        minus = fma(b, load_line(work.im, c), minus)
-        acci = fma(b, load_line(work.re, c), acci)
-    for k in range(imaginary, real):
-        c = at_first + at(plan.col, k) * lanes
-        a = value_line(plan.re, k)
-        accr = fma(a, load_line(work.re, c), accr)
-        acci = fma(a, load_line(work.im, c), acci)
-    for k in range(real, end):
-        c = at_first + at(plan.col, k) * lanes
-        a = value_line(plan.re, k)
+        minus = fma(b, load_line(work.psi, c + lanes), minus)
+        im = fma(b, load_line(work.psi, c), im)
+        c = at_first + at(plan.col, k + 1) * (2 * lanes)
+        b = value_line(plan.im, k + 1)
+        minus2 = fma(b, load_line(work.psi, c + lanes), minus2)
+        im2 = fma(b, load_line(work.psi, c), im2)
+        k += 2
+    if k < imaginary:
+        c = at_first + at(plan.col, k) * (2 * lanes)
         b = value_line(plan.im, k)
-        vr = load_line(work.re, c)
-        vi = load_line(work.im, c)
-        accr = fma(a, vr, accr)
-        acci = fma(b, vr, acci)
-        minus = fma(b, vi, minus)
-        acci = fma(a, vi, acci)
-    return sub(accr, minus), acci
+        minus = fma(b, load_line(work.psi, c + lanes), minus)
+        im = fma(b, load_line(work.psi, c), im)
+    if imaginary < end:
+        for k in range(imaginary, real):
+            c = at_first + at(plan.col, k) * (2 * lanes)
+            a = value_line(plan.re, k)
+            re = fma(a, load_line(work.psi, c), re)
+            im2 = fma(a, load_line(work.psi, c + lanes), im2)
+        for k in range(real, end):
+            c = at_first + at(plan.col, k) * (2 * lanes)
+            vr = load_line(work.psi, c)
+            vi = load_line(work.psi, c + lanes)
+            a = value_line(plan.re, k)
+            b = value_line(plan.im, k)
+            re = fma(a, vr, re)
+            im = fma(b, vr, im)
+            minus = fma(b, vi, minus)
+            im2 = fma(a, vi, im2)
+    return sub(re, add(minus, minus2)), add(im, im2)
 
 
 @inner_loop
 def begin_series(work, state, first, second, order):
     """b_K = c_K ψ, b_{K+1} = 0."""
-    lanes = work.norm.size
+    lanes = line_width(work.psi)
     factor = load_line(work.factors, order * lanes)
     zero = splat_as(0.0, factor)
-    for i in range(0, work.re.size // 3, lanes):
-        store(work.re, first + i, mul(factor, load_line(work.re, state + i)))
-        store(work.im, first + i, mul(factor, load_line(work.im, state + i)))
-        store(work.re, second + i, zero)
-        store(work.im, second + i, zero)
+    for i in range(0, work.psi.size // 3, lanes):
+        store(work.psi, first + i, mul(factor, load_line(work.psi, state + i)))
+        store(work.psi, second + i, zero)
 
 
 @inner_loop
 def continue_series(plan, work, state, first, second, order):
     """b_k = c_k ψ + 2Y b_{k+1} + b_{k+2}, over b_{k+2}."""
-    lanes = work.norm.size
+    lanes = line_width(work.psi)
     factor = load_line(work.factors, order * lanes)
     for r in range(plan.ends.shape[1]):
-        i = r * lanes
-        accr = fma(factor, load_line(work.re, state + i), load_line(work.re, second + i))
-        acci = fma(factor, load_line(work.im, state + i), load_line(work.im, second + i))
+        i = 2 * r * lanes
+        accr = fma(factor, load_line(work.psi, state + i), load_line(work.psi, second + i))
+        acci = fma(factor, load_line(work.psi, state + i + lanes), load_line(work.psi, second + i + lanes))
         accr, acci = row_times(plan, work, r, first, accr, acci)
-        store(work.re, second + i, accr)
-        store(work.im, second + i, acci)
+        store(work.psi, second + i, accr)
+        store(work.psi, second + i + lanes, acci)
 
 
 @inner_loop
 def end_series(plan, work, state, first, second):
     """ψ(h) = ½(b_0 + b_2), over b_2, and its squared norm into `trial`."""
-    lanes = work.norm.size
+    lanes = line_width(work.psi)
     factor = load_line(work.factors, 0)
     half = splat_as(0.5, factor)
     total = wide(splat_as(0.0, factor))
     for r in range(plan.ends.shape[1]):
-        i = r * lanes
-        oldr = load_line(work.re, second + i)
-        oldi = load_line(work.im, second + i)
-        accr = fma(factor, load_line(work.re, state + i), oldr)
-        acci = fma(factor, load_line(work.im, state + i), oldi)
+        i = 2 * r * lanes
+        oldr = load_line(work.psi, second + i)
+        oldi = load_line(work.psi, second + i + lanes)
+        accr = fma(factor, load_line(work.psi, state + i), oldr)
+        acci = fma(factor, load_line(work.psi, state + i + lanes), oldi)
         accr, acci = row_times(plan, work, r, first, accr, acci)
         accr = mul(half, add(accr, oldr))
         acci = mul(half, add(acci, oldi))
-        store(work.re, second + i, accr)
-        store(work.im, second + i, acci)
+        store(work.psi, second + i, accr)
+        store(work.psi, second + i + lanes, acci)
         total = fma(wide(accr), wide(accr), total)
         total = fma(wide(acci), wide(acci), total)
     store(work.trial, 0, total)
@@ -278,7 +297,7 @@ def choose_pieces(plan, work, width):
 @inner_loop
 def advance(plan, work, longest):
     """One piece of every lane: the new state in another of the three vectors, the old one left as it is."""
-    n = work.re.size // 3
+    n = work.psi.size // 3
     for lane in range(work.norm.size):
         if work.piece[lane] != work.filled[lane]:
             fill_factors(plan, work, lane)
@@ -296,9 +315,9 @@ def advance(plan, work, longest):
         like = load_line(work.factors, 0)
         total = wide(splat_as(0.0, like))
         for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
-            i = second + at(plan.edge_index, k) * work.norm.size
-            vr = wide(load_line(work.re, i))
-            vi = wide(load_line(work.im, i))
+            i = second + at(plan.edge_index, k) * (2 * work.norm.size)
+            vr = wide(load_line(work.psi, i))
+            vi = wide(load_line(work.psi, i + work.norm.size))
             total = fma(vr, vr, total)
             total = fma(vi, vi, total)
         store(work.populations, e * work.norm.size, total)
@@ -310,23 +329,23 @@ def advance(plan, work, longest):
 @inner_loop
 def gather(plan, work, vector, lane, row):
     """A lane of one of the three vectors into a row of `terms`."""
-    lanes = work.norm.size
+    lanes = line_width(work.psi)
     d = plan.ends.shape[1]
-    begin = vector * d * lanes + lane
+    begin = 2 * vector * d * lanes + lane
     for r in range(d):
-        work.terms[row, 0, r] = at(work.re, begin + r * lanes)
-        work.terms[row, 1, r] = at(work.im, begin + r * lanes)
+        work.terms[row, 0, r] = at(work.psi, begin + 2 * r * lanes)
+        work.terms[row, 1, r] = at(work.psi, begin + (2 * r + 1) * lanes)
 
 
 @inner_loop
 def scatter(plan, work, lane):
     """Row 0 of `terms` into a lane of the state."""
-    lanes = work.norm.size
+    lanes = line_width(work.psi)
     d = plan.ends.shape[1]
-    begin = work.place[0] * d * lanes + lane
+    begin = 2 * work.place[0] * d * lanes + lane
     for r in range(d):
-        work.re[begin + r * lanes] = work.terms[0, 0, r]
-        work.im[begin + r * lanes] = work.terms[0, 1, r]
+        work.psi[begin + 2 * r * lanes] = work.terms[0, 0, r]
+        work.psi[begin + (2 * r + 1) * lanes] = work.terms[0, 1, r]
 
 
 @inner_loop

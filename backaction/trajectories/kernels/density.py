@@ -15,6 +15,7 @@ import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
 from ..simd import add, div, fma, load4, load16, mul, neg, splat4, splat16, store
+from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
 from .increments import increments
 from .lane import (
     BEFORE,
@@ -38,7 +39,7 @@ from .lane import (
     slot_times,
     take_logarithm,
 )
-from .products import LANES, ROWS, add_gain, sandwich, stride_of
+from .products import LANES, ROWS, RUN, add_gain, sandwich, stride_of
 
 #: Numbers before and behind a copy of the state: a run of four columns may begin or end beyond the matrix.
 MARGIN = 16
@@ -119,6 +120,9 @@ class DensityWork(NamedTuple):
     given_owner: np.ndarray
     given_next: np.ndarray
     given_stop: np.ndarray
+    clock: np.ndarray
+    drive: Drive
+    numbers: np.ndarray
 
 
 def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
@@ -159,6 +163,9 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         given_owner=np.zeros(0, dtype=np.int64),
         given_next=np.zeros(LANES, dtype=np.int64),
         given_stop=np.zeros(LANES, dtype=np.int64),
+        clock=np.zeros(1, dtype=np.int64),
+        drive=no_drive(),
+        numbers=np.zeros(0),
     )
 
 
@@ -169,6 +176,50 @@ def elements(work: DensityWork, d: int) -> tuple[np.ndarray, np.ndarray]:
     at = work.place[1]
     re, im = (x[at : at + n].reshape(d, stride, LANES)[:, :d] for x in (work.re, work.im))
     return re, im
+
+
+@inlined
+def put_numbers(plan, targets, numbers):
+    """Write numbers that vary into the plan: its arrays one after the other, as `drive` counts them."""
+    n, n_pattern, n_gain = plan.re.size, plan.pattern_re.size, plan.gain_re.size
+    for i in range(targets.size):
+        t = targets[i]
+        x = numbers[i]
+        if t < n:
+            plan.re[t] = x
+            continue
+        t -= n
+        if t < n:
+            plan.im[t] = x
+            continue
+        t -= n
+        if t < n_pattern:
+            plan.pattern_re[t // plan.pattern_col.size, t % plan.pattern_col.size] = x
+            continue
+        t -= n_pattern
+        if t < n_pattern:
+            plan.pattern_im[t // plan.pattern_col.size, t % plan.pattern_col.size] = x
+            continue
+        t -= n_pattern
+        if t < n_gain:
+            plan.gain_re[t // RUN, t % RUN] = x
+            continue
+        plan.gain_im[(t - n_gain) // RUN, (t - n_gain) % RUN] = x
+
+
+@inlined
+def drive_slot(plan, work, stage, at_edge, row):
+    """The numbers of P for the slot at hand."""
+    part = part_of_slot(stage, CLOSING, at_edge, plan.kinds.size)
+    sum_numbers(work.drive, part, row, work.drive.slot_weights, work.numbers)
+    put_numbers(plan, work.drive.slot_targets, work.numbers)
+
+
+@inlined
+def drive_step(plan, work, row):
+    """The numbers of D for the step at hand."""
+    sum_numbers(work.drive, MIDDLE_PART, row, work.drive.step_weights, work.numbers)
+    put_numbers(plan, work.drive.step_targets, work.numbers)
 
 
 @inlined
@@ -623,11 +674,11 @@ def propagate(plan, work, cur, t0, stage, at_edge, b, s):
         return True
     begin, duration = slot_times(stage, at_edge, b, s, plan.dt, plan.n_sub, plan.kinds.size)
     slot(plan, work, cur, 0 if duration == plan.dt else 1, duration)
+    if plan.given:  # also without clicks: an adjoint map does not preserve the trace
+        return follow(work, t0 + begin + duration)
     if plan.click_ops.size == 0:
         store(work.trace, 0, load4(work.trial, 0))
         return False
-    if plan.given:
-        return follow(work, t0 + begin + duration)
     return survive(work)
 
 
@@ -653,14 +704,19 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 position = 0
                 why = NOISE
                 break
+            if work.drive.active:
+                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
             stage = BEHIND
             if propagate(plan, work, cur, t0, stage, at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == BEHIND:
+            work.clock[0] = (offset + b) * plan.n_sub + s
+            if work.drive.active:
+                drive_step(plan, work, work.clock[0])
             if plan.merged:
                 cur = diffuse_together(plan, work, cur, work.noise, position, work.record)
-            backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
+            backwards = plan.alternate and work.clock[0] % 2 == 1
             for c in range(0 if plan.merged else n_diffusive):
                 channel = n_diffusive - 1 - c if backwards else c
                 cur = diffuse(plan, work, cur, work.noise, position, channel, work.record)
@@ -689,6 +745,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 break
             stage = CLOSING
         if stage == CLOSING:
+            if work.drive.active:
+                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
             stage = CLOSED
             if propagate(plan, work, cur, t0, stage, at_edge, offset + b, s):
                 why = JUMP
@@ -731,6 +789,8 @@ def run_density(
         if why == DONE:
             break
         if why == JUMP:
+            if work.drive.active:
+                values = complex_values(plan.re, plan.im)
             at_edge = work.place[3] == 1
             begin, duration = slot_times(
                 stage, at_edge, offset + b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size

@@ -46,6 +46,12 @@ def sample_heterodyne(m_re, m_im, g11, q_re, q_im, dt, root_dt, half_dt, limit, 
 
 
 @inlined
+def rotate(re, im, cos, sin):
+    """(re + i im)(cos + i sin)."""
+    return fma(neg(im), sin, mul(re, cos)), fma(im, cos, mul(re, sin))
+
+
+@inlined
 def sample(plan, work, noise, step, channel, lanes, inverse):
     """The channel's increments for all lanes, real and imaginary part, from `work.sums` and standard normals."""
     m_re = mul(load_as(work.sums, 0, inverse), inverse)
@@ -53,6 +59,12 @@ def sample(plan, work, noise, step, channel, lanes, inverse):
     g11 = mul(load_as(work.sums, 2 * lanes, inverse), inverse)
     q_re = mul(load_as(work.sums, 4 * lanes, inverse), inverse)
     q_im = mul(load_as(work.sums, 5 * lanes, inverse), inverse)
+    if work.drive.rotating:
+        cos = splat_as(work.drive.rotation[work.clock[0], channel, 0], inverse)
+        sin = splat_as(work.drive.rotation[work.clock[0], channel, 1], inverse)
+        m_re, m_im = rotate(m_re, m_im, cos, sin)
+        q_re, q_im = rotate(q_re, q_im, cos, sin)
+        q_re, q_im = rotate(q_re, q_im, cos, sin)
     dt = splat_as(plan.dt, inverse)
     half_dt = splat_as(0.5 * plan.dt, inverse)
     limit = splat_as(GAIN_LIMIT, inverse)
@@ -92,9 +104,17 @@ def increments(plan, work, record, noise, step, channel, lanes, inverse):
     u_im = neg(mul(add(y_re, y_re), y_im))
     if plan.kinds[channel] == 0:
         u_re = sub(u_re, splat_as(plan.dt, inverse))
+    z_re = y_re
+    z_im = neg(y_im)  # z = dZ*
+    if work.drive.rotating:  # the operator is e^{−iφ}L; the plan holds L
+        cos = splat_as(work.drive.rotation[work.clock[0], channel, 0], inverse)
+        sin = splat_as(work.drive.rotation[work.clock[0], channel, 1], inverse)
+        z_re, z_im = rotate(z_re, z_im, cos, sin)
+        u_re, u_im = rotate(u_re, u_im, cos, sin)
+        u_re, u_im = rotate(u_re, u_im, cos, sin)
     scale = sqrt(inverse)  # keeps the state near norm 1
     store(work.z, 0, scale)
-    store(work.z, lanes, mul(y_re, scale))
-    store(work.z, 2 * lanes, neg(mul(y_im, scale)))
+    store(work.z, lanes, mul(z_re, scale))
+    store(work.z, 2 * lanes, mul(z_im, scale))
     store(work.z, 3 * lanes, mul(u_re, scale))
     store(work.z, 4 * lanes, mul(u_im, scale))

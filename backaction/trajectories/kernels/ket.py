@@ -14,6 +14,7 @@ import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
 from ..simd import add, div, fma, load16, mul, neg, splat16, store, sub
+from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
 from .increments import increments
 from .lane import (
     BEFORE,
@@ -110,10 +111,13 @@ class KetWork(NamedTuple):
     given_owner: np.ndarray  # counter
     given_next: np.ndarray  # (16,) index of the lane's next click
     given_stop: np.ndarray  # (16,)
+    clock: np.ndarray  # (1,) int: step since the stretch of equal bins began
+    drive: Drive
+    numbers: np.ndarray  # scratch for the numbers that vary
 
 
 def ket_work(plan: KetPlan) -> KetWork:
-    """Allocate the state and scratch of one batch."""
+    """Allocate the state and scratch of one batch; `drive` and `numbers` are set for every stretch of equal bins."""
     d, n_edges = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1
     return KetWork(
         re=np.zeros(2 * d * LANES),
@@ -139,7 +143,37 @@ def ket_work(plan: KetPlan) -> KetWork:
         given_owner=np.zeros(0, dtype=np.int64),
         given_next=np.zeros(LANES, dtype=np.int64),
         given_stop=np.zeros(LANES, dtype=np.int64),
+        clock=np.zeros(1, dtype=np.int64),
+        drive=no_drive(),
+        numbers=np.zeros(0),
     )
+
+
+@inlined
+def put_numbers(plan, targets, numbers):
+    """Write numbers that vary into the plan."""
+    n = plan.re.size
+    for i in range(targets.size):
+        t = targets[i]
+        if t < n:
+            plan.re[t] = numbers[i]
+        else:
+            plan.im[t - n] = numbers[i]
+
+
+@inlined
+def drive_slot(plan, work, stage, at_edge, row):
+    """The numbers of P for the slot at hand."""
+    part = part_of_slot(stage, CLOSING, at_edge, plan.kinds.size)
+    sum_numbers(work.drive, part, row, work.drive.slot_weights, work.numbers)
+    put_numbers(plan, work.drive.slot_targets, work.numbers)
+
+
+@inlined
+def drive_step(plan, work, row):
+    """The numbers of D for the step at hand."""
+    sum_numbers(work.drive, MIDDLE_PART, row, work.drive.step_weights, work.numbers)
+    put_numbers(plan, work.drive.step_targets, work.numbers)
 
 
 @inlined
@@ -542,6 +576,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 position = 0
                 why = NOISE
                 break
+            if work.drive.active:
+                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
             half = n_diffusive > 0 and at_edge
             apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
             stage = BEHIND
@@ -550,11 +586,14 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 break
         if stage == BEHIND:
             cur = n - cur
+            work.clock[0] = (offset + b) * plan.n_sub + s
+            if work.drive.active:
+                drive_step(plan, work, work.clock[0])
             if plan.merged:
                 diffuse_together(plan, work, cur, work.noise, position, work.record)
                 cur = n - cur
             else:
-                backwards = plan.alternate and ((offset + b) * plan.n_sub + s) % 2 == 1
+                backwards = plan.alternate and work.clock[0] % 2 == 1
                 for c in range(n_diffusive):
                     channel = n_diffusive - 1 - c if backwards else c
                     diffuse(plan, work, cur, work.noise, position, channel, work.record)
@@ -583,6 +622,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 break
             stage = CLOSING
         if stage == CLOSING:
+            if work.drive.active:
+                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
             apply(plan, work, plan.slots[1], cur)
             stage = CLOSED
             if settle(plan, work, t0, stage, at_edge, offset + b, s):
@@ -656,6 +697,8 @@ def run_ket(
         if why == DONE:
             break
         if why == JUMP:
+            if work.drive.active:
+                values = complex_values(plan.re, plan.im)
             at_edge = work.place[3] == 1
             begin, duration = slot_times(
                 stage, at_edge, offset + b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size

@@ -1,0 +1,300 @@
+"""Time dependence in plans: the numbers of a plan as polynomials of the coefficients, fitted once, summed every step.
+
+Coefficients f_k(t) multiply constant operators, but a plan holds exponentials and roots of them.  Over the values that
+the coefficients take in a run these are smooth, so every number of a plan that varies is a polynomial of them: plans
+are built for some of the values, the polynomial is fitted, and its error measured on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..systems import LoweredSystem
+from ..unravelings import Unraveling
+from .kernels.density import DensityPlan
+from .kernels.drive import Drive, no_drive
+from .kernels.ket import KetPlan
+from .plan import (
+    FIRST_ORDER_FRACTION,
+    Patterns,
+    Roles,
+    assign,
+    commute,
+    default_step,
+    density_plan,
+    ket_plan,
+    norm_bound,
+    substeps,
+)
+from .schemes import Rouchon, Scheme
+
+Plan = KetPlan | DensityPlan
+
+#: Largest error of the fit, relative to the larger of 1 and the number itself.
+FIT_TOLERANCE = 1e-11
+#: Largest number of monomials.
+MAX_TERMS = 300
+#: Times at which a run is looked at to choose its step.
+LOOKS = 512
+#: Change of H within a step, as an angle, that the default step allows.
+DRIFT = 0.004
+#: Largest table of coefficients, in numbers.
+MAX_TABLE = 5e7
+
+
+def times_of_parts(t0: float, dt: float, n_steps: int) -> np.ndarray:
+    """(4, n_steps + 1) times at which the parts of every step are evaluated, cut to the run."""
+    node = t0 + dt * np.arange(n_steps + 1)
+    end = node[-1]
+    return np.clip(np.stack([node, node + 0.25 * dt, node - 0.25 * dt, node + 0.5 * dt]), t0, end)
+
+
+def real_parameters(values: np.ndarray) -> np.ndarray:
+    """(n_parameters, n) scaled real numbers that vary, from complex coefficients (n_coefficients, n)."""
+    parts = np.concatenate([values.real, values.imag])
+    low, high = parts.min(axis=1), parts.max(axis=1)
+    varies = high - low > 1e-14 * np.maximum(abs(low), abs(high))
+    parts, low, high = parts[varies], low[varies, None], high[varies, None]
+    return (2 * parts - low - high) / (high - low)
+
+
+def monomials(parameters: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """(n_terms, n) products of parameters (n_parameters, n)."""
+    padded = np.concatenate([parameters, np.ones((1, parameters.shape[1]))])
+    return padded[factors].prod(axis=1)
+
+
+def products(n_parameters: int, degree: int) -> np.ndarray:
+    """All monomials up to a degree, as `Drive.factors`."""
+    rows = [
+        [*chosen, *[-1] * (degree - k)]
+        for k in range(degree + 1)
+        for chosen in combinations_with_replacement(range(n_parameters), k)
+    ]
+    return np.array(rows, dtype=np.int64).reshape(len(rows), degree)
+
+
+class _Grew(Exception):
+    """A plan has elements that an earlier one had not."""
+
+
+def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Polynomials for numbers that depend on coefficients.
+
+    Parameters
+    ----------
+    build : callable
+        Numbers (n_numbers,) for one vector of coefficients.
+    values : ndarray, (n_coefficients, n)
+        Coefficients that occur in the run.
+
+    Returns
+    -------
+    factors, weights, parameters
+        `Drive.factors`; (n_terms, n_numbers); (n_parameters, n).
+    """
+    parameters = real_parameters(values)
+    n_parameters, n = parameters.shape
+    rng = np.random.default_rng(0)
+    known: dict[int, np.ndarray] = {}
+
+    def at(indices: np.ndarray) -> np.ndarray:
+        for i in indices:
+            if i not in known:
+                known[i] = build(values[:, i])
+        sizes = {known[i].size for i in indices}
+        if len(sizes) > 1:
+            raise _Grew
+        return np.array([known[i] for i in indices])
+
+    # the corners of the values that occur, then values at random
+    extremes = np.unique([f(parameters[p]) for p in range(n_parameters) for f in (np.argmin, np.argmax)])
+    order = np.concatenate([extremes, rng.permutation(n)]).astype(int)
+    degree = 0
+    while True:
+        degree += 1
+        factors = products(n_parameters, degree)
+        if len(factors) > MAX_TERMS:
+            raise ValueError(
+                f"Argument `system` has {n_parameters} independent time-dependent numbers, too many or too strong for "
+                f"this step; pass a shorter `step`, or let terms share one coefficient."
+            )
+        inside, outside = order[: 3 * len(factors)], order[3 * len(factors) : 3 * len(factors) + 8]
+        numbers = at(inside)
+        weights = np.linalg.lstsq(monomials(parameters[:, inside], factors).T, numbers, rcond=1e-13)[0]
+        scale = np.maximum(1.0, abs(numbers).max(axis=0))
+        error = abs(monomials(parameters[:, inside], factors).T @ weights - numbers) / scale
+        worst = float(error.max(initial=0.0))
+        if outside.size:
+            error = abs(monomials(parameters[:, outside], factors).T @ weights - at(outside)) / scale
+            worst = max(worst, float(error.max(initial=0.0)))
+        if worst <= FIT_TOLERANCE:
+            return factors, weights, parameters
+
+
+def driven_plan(
+    lowered: LoweredSystem,
+    unraveling: Unraveling,
+    roles: Roles,
+    observables: list[sp.csr_array],
+    width: float,
+    step: float | None,
+    scheme: Scheme,
+    is_ket: bool,
+    t0: float,
+    n_bins: int,
+) -> tuple[Plan, Drive]:
+    """Plan and time dependence of a stretch of equal bins from t0 on."""
+    make: Any = ket_plan if is_ket else density_plan
+    if isinstance(scheme, Rouchon) and (roles.rotating or lowered.channel_terms or not is_ket):
+        raise ValueError(
+            "Argument `scheme` must be ba.Splitting() where detected channels, local oscillators or, at level "
+            f"'density', H depend on time, but is {scheme!r}."
+        )
+    step = choose_step(lowered, unraveling, roles, width, step, is_ket, t0, n_bins)
+    if isinstance(scheme, Rouchon):
+        step *= FIRST_ORDER_FRACTION
+    n_sub = substeps(width, step)
+    n_steps, dt = n_bins * n_sub, width / n_sub
+    if 4.0 * n_steps * max(1, 2 * len(lowered.coefficients)) > MAX_TABLE:
+        raise ValueError(
+            f"Argument `times` spans {n_steps:.2g} steps of time-dependent coefficients in one run; continue shorter "
+            "runs with `initial`, or pass a longer `step`."
+        )
+    rotation = _rotation(roles, t0, dt, n_steps)
+    if not lowered.time_dependent:
+        return make(lowered, roles, observables, width, step, scheme), no_drive()._replace(
+            rotating=True, rotation=rotation
+        )
+    times = times_of_parts(t0, dt, n_steps)
+    values = lowered.values(times.reshape(-1))
+    patterns = Patterns()
+    seen: list[Plan] = []
+    not_commuting: list[bool] = []
+
+    def build(coefficients: np.ndarray) -> np.ndarray:
+        frozen = lowered.frozen(coefficients)
+        now = assign(frozen, unraveling, is_ket, keep_empty=True)
+        patterns.restart()
+        plan = make(frozen, now, observables, width, step, scheme, patterns)
+        if patterns.grew and seen:
+            raise _Grew
+        seen.append(plan)
+        not_commuting.append(not commute(now))
+        return _numbers(plan)
+
+    while True:  # until the plans for all values looked at have one pattern
+        try:
+            factors, weights, parameters = fit(build, values)
+            break
+        except _Grew:
+            seen.clear()
+    plan = seen[-1]
+    reach = min(p.reach for p in seen)
+    plan = plan._replace(reach=reach, alternate=any(not_commuting))
+    varies = np.flatnonzero(np.any(abs(weights[1:]) > 1e-16, axis=0))
+    of_step = _belongs_to_step(plan)[varies]
+    table = parameters.reshape(len(parameters), *times.shape).transpose(1, 2, 0)
+    return plan, Drive(
+        True,
+        np.ascontiguousarray(table),
+        factors,
+        np.ascontiguousarray(weights[:, varies[~of_step]]),
+        varies[~of_step],
+        np.ascontiguousarray(weights[:, varies[of_step]]),
+        varies[of_step],
+        roles.rotating,
+        rotation,
+    )
+
+
+def choose_step(
+    lowered: LoweredSystem,
+    unraveling: Unraveling,
+    roles: Roles,
+    width: float,
+    step: float | None,
+    is_ket: bool,
+    t0: float,
+    n_bins: int,
+) -> float:
+    """The step asked for, or one that is short against rates, frequencies and the time dependence."""
+    if step is not None:
+        return step
+    times = np.linspace(t0, t0 + n_bins * width, LOOKS)
+    steps = [width]
+    for detector in roles.oscillators:
+        if detector is not None:
+            rate = np.max(abs(np.gradient(detector.phase_at(times), times)))
+            steps.append(0.1 / rate if rate > 0 else np.inf)
+    if lowered.time_dependent:
+        values = lowered.values(times)
+        change = abs(np.gradient(values, times, axis=1)).max(axis=1)
+        strength = [sum(norm_bound(A) for A, k in lowered.H_terms if k == j) for j in range(len(values))]
+        drift = float(change @ np.array(strength))
+        steps.append(np.sqrt(DRIFT / drift) if drift > 0 else np.inf)
+        size = abs(values).max(axis=1)
+        fast = [c / s for c, s in zip(change, size, strict=True) if s > 0 and c > 0]
+        steps.append(0.1 / max(fast) if fast else np.inf)
+        looks = values[:, np.linspace(0, LOOKS - 1, 8).astype(int)].T
+        constant = [lowered.frozen(v) for v in looks]
+    else:
+        constant = [lowered]
+    if roles.diffusive:
+        steps += [default_step(now, assign(now, unraveling, is_ket)) for now in constant]
+    return float(min(steps))
+
+
+def _rotation(roles: Roles, t0: float, dt: float, n_steps: int) -> np.ndarray:
+    """cos φ and −sin φ of every diffusive channel in the middle of every step; 1, 0 where φ is constant."""
+    if not roles.rotating:
+        return no_drive().rotation
+    middle = t0 + dt * (np.arange(n_steps) + 0.5)
+    out = np.zeros((n_steps, len(roles.diffusive), 2))
+    out[:, :, 0] = 1.0
+    for j, detector in enumerate(roles.oscillators):
+        if detector is not None:
+            phase = detector.phase_at(middle)
+            out[:, j] = np.stack([np.cos(phase), -np.sin(phase)], axis=1)
+    return out
+
+
+#: The arrays of a plan whose numbers may vary, in the order in which the kernels count them.
+_VARYING: dict[type, tuple[str, ...]] = {
+    KetPlan: ("re", "im"),
+    DensityPlan: ("re", "im", "pattern_re", "pattern_im", "gain_re", "gain_im"),
+}
+
+
+def _arrays(plan: Plan) -> list[np.ndarray]:
+    return [getattr(plan, name) for name in _VARYING[type(plan)]]
+
+
+def _numbers(plan: Plan) -> np.ndarray:
+    return np.concatenate([a.reshape(-1) for a in _arrays(plan)])
+
+
+def _belongs_to_step(plan: Plan) -> np.ndarray:
+    """Which numbers belong to D; the others belong to P."""
+    of_step = [np.zeros(a.size, dtype=bool) for a in _arrays(plan)]
+    operators = plan.kraus if isinstance(plan, KetPlan) else plan.moments
+    for o in operators.reshape(-1):
+        for part in of_step[:2]:
+            part[plan.ptr[o, 0] : plan.ptr[o, -1]] = True
+    if isinstance(plan, DensityPlan):
+        for part in of_step[2:4]:
+            part[:] = True
+    return np.concatenate(of_step)
+
+
+def own_numbers(plan: Plan) -> Plan:
+    """A plan whose varying numbers may be written to by one batch."""
+    names = (
+        ["re", "im"] if isinstance(plan, KetPlan) else ["re", "im", "pattern_re", "pattern_im", "gain_re", "gain_im"]
+    )
+    return plan._replace(**{name: getattr(plan, name).copy() for name in names})
