@@ -38,6 +38,7 @@ _PUBLIC = {
     "QuantumJumps": "unravelings",
     "Unraveling": "unravelings",
     "Density": "trajectories",
+    "Feedback": "trajectories",
     "Ket": "trajectories",
     "Rouchon": "trajectories",
     "Splitting": "trajectories",
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
         System,
     )
     from .systems.states import coherent, fock, spin, thermal, vacuum
-    from .trajectories import Density, Ket, Rouchon, Splitting, condition, simulate
+    from .trajectories import Density, Feedback, Ket, Rouchon, Splitting, condition, simulate
     from .unravelings import Heterodyne, Homodyne, LocalOscillator, QuantumJumps, Unraveling
 
 

@@ -1,6 +1,7 @@
 """How it is integrated: plans, kernels, noise, ensembles; `simulate`."""
 
 from .condition import condition as condition
+from .feedback import Feedback as Feedback
 from .levels import Density as Density
 from .levels import Ket as Ket
 from .schemes import Rouchon as Rouchon

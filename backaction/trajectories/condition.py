@@ -12,6 +12,7 @@ from ..systems import System
 from ..unravelings import Detector, Unraveling
 from . import ensemble, noise
 from .arguments import bin_edges
+from .feedback import Feedback
 from .levels import Level
 from .preparation import Prepared, check_system, prepare
 from .schemes import Scheme
@@ -34,6 +35,7 @@ def condition(
     observables: Sequence[str] | Mapping[str, Any] = (),
     states: bool = False,
     save_every: int = 1,
+    feedback: Feedback | Sequence[Feedback] | None = None,
     level: Level | str = "auto",
     scheme: Scheme | None = None,
     step: float | None = None,
@@ -65,7 +67,7 @@ def condition(
           bin, whose times are then drawn at random inside their bins.
     initial : optional
         As in `simulate`: what is known before the record begins.
-    observables, states, save_every, n_jobs, max_memory, progress
+    observables, states, save_every, feedback, n_jobs, max_memory, progress
         As in `simulate`.
 
     Other Parameters
@@ -116,6 +118,7 @@ def condition(
     ntraj = len(given.current)
     options: dict[str, Any] = {
         "initial": initial, "level": level, "n_jobs": n_jobs, "max_memory": max_memory, "given": True,
+        "feedback": feedback,
     }  # fmt: skip
     prepared = prepare(
         system, unraveling, edges, ntraj, scheme=scheme, step=step, observables=observables, states=states,

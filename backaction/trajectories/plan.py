@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +15,7 @@ from scipy.sparse.linalg import norm
 from ..systems import LoweredSystem
 from ..unravelings import Detector, Unraveling
 from .kernels.density import DensityPlan
+from .kernels.feedback import no_feedback
 from .kernels.ket import KetPlan
 from .kernels.lane import REACH
 from .kernels.products import RUN, stride_of
@@ -214,6 +216,7 @@ def ket_plan(
         alternate,
         DIFFUSIVE_TOLERANCE if roles.diffusive else EXACT_TOLERANCE,
         False,
+        no_feedback(),
         merged,
         *_pieces([c for c, _, _ in roles.diffusive] if merged else [], lowered.dim),
     )
@@ -232,6 +235,8 @@ def density_plan(
     counted = [K for group in roles.counted for K in group]
     merged = isinstance(scheme, Rouchon) and bool(roles.diffusive)
     # a merged step has all but the clicks in its one operator
+    tables: list[Any]
+    fill: Any
     H, unread = (0 * lowered.H, []) if merged else (lowered.H, roles.unread)
     A = generator(H, unread + counted)
     bound = 2 * norm_bound(A) + sum(norm_bound(L) ** 2 for L in unread)
@@ -294,6 +299,7 @@ def density_plan(
         EXACT_TOLERANCE if exact else DIFFUSIVE_TOLERANCE,
         exact,
         False,
+        no_feedback(),
         merged,
         *fill,
     )
@@ -302,7 +308,7 @@ def density_plan(
 _NO_FILL = (np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros((0, 2), int))
 
 
-def _together(roles: Roles, H: sp.csr_array, dt: float) -> tuple:
+def _together(roles: Roles, H: sp.csr_array, dt: float) -> tuple[Any, ...]:
     """K0 + X + ½:X²: of a merged step on its pattern: (ptr, col, re, im, lowest, fill) as in `DensityPlan`."""
     channels = [c for c, _, _ in roles.diffusive]
     n, d = len(channels), H.shape[0]
@@ -513,8 +519,8 @@ def _gain_table(
             np.zeros((0, 4)),
         )
     number = np.zeros((d, -(-d // RUN)), dtype=np.int64)
-    for i, (r, c) in enumerate(blocks):
-        number[r, c] = i
+    for i, place_of in enumerate(blocks):
+        number[place_of] = i
     row, column = np.concatenate(rows), np.concatenate(columns)
     block, place = number[row, column // RUN], column % RUN
     start = np.concatenate(sources) - place  # of the run: element of its first column

@@ -18,6 +18,7 @@ from ..unravelings import LocalOscillator, Unraveling
 from . import ensemble
 from .arguments import check_memory, count, initial_states, mixture, observable_matrices, stretches
 from .drive import driven_plan
+from .feedback import Feedback, as_feedback, feedback_plan
 from .levels import Density, Ket, Level, as_level
 from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
 from .record import dataset
@@ -56,6 +57,7 @@ class Prepared:
     step_asked: float | None
     scheme: Scheme
     given: bool
+    feedback: tuple[Feedback, ...]
 
     @property
     def step(self) -> float:
@@ -65,7 +67,16 @@ class Prepared:
     def rebinned(self, edges: np.ndarray, save_every: int) -> Prepared:
         """The same system and detectors on other bins, with states and nothing else saved."""
         runs = plan_runs(
-            self.lowered, self.unraveling, self.roles, [], edges, self.step_asked, self.scheme, self.is_ket, self.given
+            self.lowered,
+            self.unraveling,
+            self.roles,
+            [],
+            edges,
+            self.step_asked,
+            self.scheme,
+            self.is_ket,
+            self.given,
+            self.feedback,
         )
         return replace(self, runs=runs, edges=edges, operators={}, states=True, save_every=save_every)
 
@@ -127,6 +138,7 @@ def prepare(
     n_jobs: int,
     max_memory: str | float,
     given: bool = False,
+    feedback: Any = None,
     continues_seed: int | None = None,
 ) -> Prepared:
     """Check, choose the level, lower, plan.
@@ -172,11 +184,12 @@ def prepare(
     check_bins(unraveling, edges)
     check_memory(lowered, roles, chosen, edges, ntraj, save_every, len(operators), states, n_jobs, limit)
     matrices = list(operators.values())
-    runs = plan_runs(lowered, unraveling, roles, matrices, edges, step, scheme, is_ket, given)
+    loops = as_feedback(feedback)
+    runs = plan_runs(lowered, unraveling, roles, matrices, edges, step, scheme, is_ket, given, loops)
     return Prepared(
         lowered, unraveling, roles, runs, edges, mixture(start, is_ket, per_trajectory), per_trajectory, operators,
         states, save_every, is_ket, complete, "hidden" if knows_hidden or (is_ket and not complete) else "expect", step,
-        scheme, given,
+        scheme, given, loops,
     )  # fmt: skip
 
 
@@ -211,18 +224,25 @@ def plan_runs(
     scheme: Scheme,
     is_ket: bool,
     given: bool,
+    feedback: tuple[Feedback, ...] = (),
 ) -> list[ensemble.Run]:
     """A plan per width of bins; where something depends on time, per stretch of equal bins."""
     make = ket_plan if is_ket else density_plan
-    runs, plans = [], {}
+    runs: list[ensemble.Run] = []
+    plans: dict[float, Any] = {}
+    if len({width for _, _, width in stretches(edges)}) > 1 and any(loop.delay > 0 for loop in feedback):
+        raise ValueError("Argument `times` must have bins of one width where feedback is delayed, but has several.")
     for first, n_bins, width in stretches(edges):
         if lowered.time_dependent or roles.rotating:
             plan, drive = driven_plan(
                 lowered, unraveling, roles, matrices, width, step, scheme, is_ket, float(edges[first]), n_bins
             )
-            runs.append(ensemble.Run(plan._replace(given=given), first, n_bins, width, drive))
+            loops = feedback_plan(feedback, lowered, roles, plan.dt)
+            runs.append(ensemble.Run(plan._replace(given=given, loops=loops), first, n_bins, width, drive))
             continue
         if width not in plans:
-            plans[width] = make(lowered, roles, matrices, width, step, scheme)._replace(given=given)
+            plan = make(lowered, roles, matrices, width, step, scheme)
+            loops = feedback_plan(feedback, lowered, roles, plan.dt)
+            plans[width] = plan._replace(given=given, loops=loops)
         runs.append(ensemble.Run(plans[width], first, n_bins, width))
     return runs

@@ -51,7 +51,7 @@ def dataset(
                 "units": "rate^(1/2)",
                 "convention": _CURRENT[detector.kind],
                 "efficiency": detector.efficiency,
-                "phase": coefficient_text(detector.phase) if detector.time_dependent else detector.phase,
+                "phase": coefficient_text(detector.phase) if callable(detector.phase) else detector.phase,
             },
         )
     clicks = [c for b in batches for c in b.clicks]

@@ -9,6 +9,7 @@ from ..systems import System
 from ..unravelings import Unraveling
 from . import ensemble, noise
 from .arguments import bin_edges, count
+from .feedback import Feedback
 from .levels import Level
 from .preparation import check_system, prepare
 from .report import recipe
@@ -32,6 +33,7 @@ def simulate(
     observables: Sequence[str] | Mapping[str, Any] = (),
     states: bool = False,
     save_every: int = 1,
+    feedback: Feedback | Sequence[Feedback] | None = None,
     n_jobs: int = 1,
     max_memory: str | float = "1 GiB",
     progress: bool = True,
@@ -71,6 +73,8 @@ def simulate(
         Keep the states, too.
     save_every : int
         Keep observables and states at every `save_every`-th edge.
+    feedback : Feedback or sequence of Feedback, optional
+        Hamiltonians proportional to measured currents, see `ba.Feedback`.
     n_jobs : int
         Threads (or joblib workers under ``joblib.parallel_config``); −1 for all cores.
     max_memory : str or float
@@ -113,7 +117,7 @@ def simulate(
     prepared = prepare(
         system, unraveling, edges, ntraj, initial=initial, level=level, scheme=scheme, step=step,
         observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory,
-        continues_seed=seed_used,
+        continues_seed=seed_used, feedback=feedback,
     )  # fmt: skip
     if not (prepared.operators or states or prepared.roles.currents or prepared.roles.counters):
         raise ValueError("Argument `unraveling` records nothing and no `observables` or `states` are asked for.")

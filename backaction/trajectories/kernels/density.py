@@ -16,6 +16,7 @@ import numpy as np
 from ..compiled import inlined, inner_loop, kernel
 from ..simd import add, div, fma, load4, load16, mul, neg, splat4, splat16, store
 from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
+from .feedback import FeedbackPlan, FeedbackWork, feed_back_densities, feedback_work
 from .increments import increments
 from .lane import (
     BEFORE,
@@ -80,6 +81,7 @@ class DensityPlan(NamedTuple):
     tolerance: float  # of click times, relative to the slot
     exact: bool  # counting only: no splitting, the generator's Taylor series carries every slot
     given: bool  # as in `KetPlan`
+    loops: FeedbackPlan
     merged: bool  # H, unread loss and all diffusive channels in one step: see `diffuse_together`
     fill_ptr: np.ndarray  # (nnz + 1,) terms of each element of K0 + X + ½:X²:
     fill_monomial: np.ndarray  # 0: 1, then the z_j, then the products `pairs`
@@ -123,6 +125,7 @@ class DensityWork(NamedTuple):
     clock: np.ndarray
     drive: Drive
     numbers: np.ndarray
+    loops: FeedbackWork
 
 
 def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
@@ -166,6 +169,7 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         clock=np.zeros(1, dtype=np.int64),
         drive=no_drive(),
         numbers=np.zeros(0),
+        loops=feedback_work(plan.loops, int(plan.outputs.max(initial=-1)) + 1, d, LANES),
     )
 
 
@@ -720,6 +724,11 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
             for c in range(0 if plan.merged else n_diffusive):
                 channel = n_diffusive - 1 - c if backwards else c
                 cur = diffuse(plan, work, cur, work.noise, position, channel, work.record)
+            if plan.loops.outputs.size > 0:
+                feed_back_densities(
+                    plan.loops, work.loops, plan.dt, work.re, work.im, cur, other_copy(work, cur), work.row_re,
+                    work.row_im, plan.ptr.shape[1] - 1,
+                )  # fmt: skip
             position += 1
             at_edge = n_diffusive == 0
             stage = BEFORE

@@ -100,6 +100,9 @@ def increments(plan, work, record, noise, step, channel, lanes, inverse):
         if output >= 0:
             store(record, row, add(load_as(record, row, inverse), y_re))
             store(record, row + lanes, add(load_as(record, row + lanes, inverse), y_im))
+    if plan.loops.outputs.size > 0 and output >= 0:
+        store(work.loops.latest, row, y_re)
+        store(work.loops.latest, row + lanes, y_im)
     u_re = sub(mul(y_re, y_re), mul(y_im, y_im))
     u_im = neg(mul(add(y_re, y_re), y_im))
     if plan.kinds[channel] == 0:

@@ -15,6 +15,7 @@ import numpy as np
 from ..compiled import inlined, inner_loop, kernel
 from ..simd import add, div, fma, load16, mul, neg, splat16, store, sub
 from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
+from .feedback import FeedbackPlan, FeedbackWork, feed_back_kets, feedback_work
 from .increments import increments
 from .lane import (
     BEFORE,
@@ -69,6 +70,7 @@ class KetPlan(NamedTuple):
     alternate: bool  # reverse the order of the diffusive channels in every second step of a stretch
     tolerance: float  # of click times, relative to the slot
     given: bool  # the record is given: nothing is drawn, the likelihood is followed
+    loops: FeedbackPlan
     merged: bool  # all diffusive channels in one operator: see `together`
     piece_ptr: np.ndarray  # (n_pieces + 1,) elements of each piece
     piece_row: np.ndarray
@@ -114,6 +116,7 @@ class KetWork(NamedTuple):
     clock: np.ndarray  # (1,) int: step since the stretch of equal bins began
     drive: Drive
     numbers: np.ndarray  # scratch for the numbers that vary
+    loops: FeedbackWork
 
 
 def ket_work(plan: KetPlan) -> KetWork:
@@ -146,6 +149,7 @@ def ket_work(plan: KetPlan) -> KetWork:
         clock=np.zeros(1, dtype=np.int64),
         drive=no_drive(),
         numbers=np.zeros(0),
+        loops=feedback_work(plan.loops, int(plan.outputs.max(initial=-1)) + 1, d, LANES),
     )
 
 
@@ -597,6 +601,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 for c in range(n_diffusive):
                     channel = n_diffusive - 1 - c if backwards else c
                     diffuse(plan, work, cur, work.noise, position, channel, work.record)
+            if plan.loops.outputs.size > 0:
+                feed_back_kets(plan.loops, work.loops, plan.dt, work.re, work.im, cur, n - cur, n // LANES)
             position += 1
             at_edge = n_diffusive == 0
             stage = BEFORE

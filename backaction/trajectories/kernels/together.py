@@ -84,6 +84,9 @@ def draw_together(plan, work, noise, step, record, inverse):
             if output >= 0:
                 store(record, row, add(load16(record, row), y_re))
                 store(record, row + LANES, add(load16(record, row + LANES), y_im))
+        if plan.loops.outputs.size > 0 and output >= 0:
+            store(work.loops.latest, row, y_re)
+            store(work.loops.latest, row + LANES, y_im)
         for p in range(n_pieces):  # z = dY or dZ*
             w_re = plan.mix_re[channel, p]
             w_im = plan.mix_im[channel, p]
