@@ -10,28 +10,20 @@ counts.  Errors are weak errors of one step: the trace norm of (its average over
 time, from a pure state such as conditional states are; and of what the average step makes of a mean value.
 """
 
-# ruff: noqa: E402  (thread pools read the environment when they are imported)
 from __future__ import annotations
 
-import os
-
-for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[_variable] = "1"
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-
 import argparse
-import importlib.util
-import platform
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+
+from racing import Contender, installed, machine, race, scientific, spread  # first: it limits thread pools
+
+# isort: split
 
 import numpy as np
 import qutip
@@ -73,16 +65,6 @@ class Case:
         return np.linspace(0, steps * self.dt, steps // self.bins_of + 1)
 
 
-class Contender(NamedTuple):
-    """`run(steps)` integrates `trajectories` of them; short and long are the steps of the two runs compared."""
-
-    name: str
-    run: Callable[[int], object]
-    trajectories: int
-    short: int
-    long: int
-
-
 def ours(case: Case, level: str, trajectories: int, long: int, **options: object) -> Contender:
     def run(steps: int) -> object:
         return ba.simulate(
@@ -111,7 +93,7 @@ def qutips(case: Case, trajectories: int, long: int, observables: bool) -> Conte
 
 def dynamiqs(case: Case, trajectories: int, long: int) -> Contender | None:
     """dynamiqs' dsmesolve with Euler steps; None if it is not installed."""
-    if importlib.util.find_spec("dynamiqs") is None:
+    if not installed("dynamiqs"):
         return None
     import dynamiqs as dq
     import jax
@@ -136,23 +118,6 @@ def dynamiqs(case: Case, trajectories: int, long: int) -> Contender | None:
         return jax.block_until_ready(result.measurements)
 
     return Contender("dynamiqs dsmesolve, euler", run, trajectories, long // 5, long)
-
-
-def race(contenders: list[Contender], repeats: int) -> dict[str, list[float]]:
-    """CPU seconds per step and trajectory, every repeat of every contender, taking turns."""
-    cost: dict[str, list[float]] = {c.name: [] for c in contenders}
-    for c in contenders:  # compile, and fill caches
-        c.run(c.short)
-        c.run(c.long)
-    for _ in range(repeats):
-        for c in contenders:
-            spent = []
-            for steps in (c.short, c.long):
-                start = time.process_time()
-                c.run(steps)
-                spent.append(time.process_time() - start)
-            cost[c.name].append((spent[1] - spent[0]) / (c.trajectories * (c.long - c.short)))
-    return cost
 
 
 # --- errors
@@ -274,27 +239,6 @@ def errors(case: Case) -> dict[str, tuple[float, float]]:
 # --- the table
 
 
-def machine() -> str:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    packages = ("backaction", "numpy", "scipy", "numba", "qutip")
-    load = f", load {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
-    return (
-        f"{model}, {os.cpu_count()} cores{load}, {platform.system()}, Python {platform.python_version()}, "
-        + ", ".join(f"{p} {version(p)}" for p in packages)
-    )
-
-
-def scientific(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
-
-
 def report(case: Case, contenders: list[Contender], promised: dict[str, float], repeats: int) -> list[bool]:
     """Race, print the rows, and say which promises are kept."""
     cost = race(contenders, repeats)
@@ -306,14 +250,13 @@ def report(case: Case, contenders: list[Contender], promised: dict[str, float], 
     kept = []
     for c in contenders:
         median = statistics.median(cost[c.name])
-        spread = (max(cost[c.name]) - min(cost[c.name])) / median
         one_step, mean = error[next((k for k in ("density", "ket") if k in c.name), "euler")]
         ratio, goal = base / median, promised.get(c.name)
         if goal:
             kept.append(ratio >= goal)
         print(
-            f"{c.name + f' ({c.trajectories} traj.)':44}{scientific(median):>10} {spread:>8.0%} {ratio:>8.3g} "
-            f"{f'{goal:g}' if goal else '':>9} {one_step:>11.1e} {mean:>14.1e}"
+            f"{c.name + f' ({c.trajectories} traj.)':44}{scientific(median):>10} {spread(cost[c.name]):>8.0%} "
+            f"{ratio:>8.3g} {f'{goal:g}' if goal else '':>9} {one_step:>11.1e} {mean:>14.1e}"
             + ("" if not goal else "  ok" if kept[-1] else "  MISSED")
         )
     return kept
@@ -328,7 +271,7 @@ def main() -> int:
     size = 1 if arguments.quick else 3
     warnings.simplefilter("ignore", RuntimeWarning)  # 8 levels and the step are the issue's, not a choice of physics
 
-    print(machine())
+    print(machine("backaction", "numpy", "scipy", "numba", "qutip"))
     print("CPU time per step and trajectory; ratio: QuTiP's over ours; step error: trace norm, per unit of time")
     vdp = Case(
         "Two van der Pol oscillators (κ = κ₂ = 1, κ₁ = 3, V = 2, δ = 0.5), both losses by heterodyne",

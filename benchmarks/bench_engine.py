@@ -1,0 +1,916 @@
+"""The engine against QuTiP and dynamiqs at equal accuracy, and against the machine: one core, CPU time.
+
+    python benchmarks/bench_engine.py            the figures (about twenty minutes)
+    python benchmarks/bench_engine.py --quick    a look (a few minutes): fewer paths, steps and repeats
+    python benchmarks/bench_engine.py --check    exit code 1 if a ratio is below what the project promises
+
+Workloads (two van der Pol oscillators: 64 states, 7 channels, κ = 1):
+
+    W1    conditional density matrices, two channels watched: per unit κt at a given strong error, and per step
+    W1r   the same records without density matrices
+    W2    all seven channels watched, state vectors
+    W4    a spin 1/2, records of 1000 trajectories
+
+Each contender runs in its fastest layout of operators.  *Strong error*: Frobenius norm of (ρ − reference) after
+0.5/κ on the same path, median of the paths; the reference is ours on a path at least 16 times finer.  QuTiP replays
+the Wiener process of that path, ours the increments of its record.  *Step error*: trace norm of (average of a step over
+its noise − e^{𝓛dt}), per unit of time, from a pure state.  *Limit*: time that the floating-point operations and normal
+numbers of a step take at the rates measured in the same run, over the time that the step took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import combinations, product
+from time import process_time
+from typing import Any, NamedTuple
+
+from racing import Contender, fastest, installed, machine, race, scientific, spread
+
+# isort: split
+
+import numba
+import numpy as np
+import qutip
+import scipy.sparse as sp
+from bench_speed import Case, average_ket_step, average_step, evolve, pure_state, reference, trace_norm, unwatched
+
+import backaction as ba
+from backaction.systems import liouvillian
+from backaction.trajectories.kernels.density import DensityPlan
+from backaction.trajectories.kernels.ket import KetPlan
+from backaction.trajectories.plan import assign, density_plan, ket_plan
+from backaction.trajectories.propagators import rouchon_remainder
+from backaction.trajectories.simd import fma, load4, load16, splat4, splat16, store
+
+SPLITTING, ROUCHON = ba.Splitting(), ba.Rouchon()
+
+
+class Gate(NamedTuple):
+    """What is promised: `ours` is faster than `theirs` by this factor."""
+
+    ours: str
+    theirs: str
+    must: float
+    stretch: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """Counts that differ between the full benchmark and a quick look."""
+
+    repeats: int
+    size: int  # factor of the lengths of the runs
+    paths: int  # of which the median strong error is taken
+    checks: int  # paths on which the reference is checked
+    layouts: slice  # of the layouts that are tried
+
+
+FULL = Run(repeats=7, size=3, paths=20, checks=3, layouts=slice(None))
+QUICK = Run(repeats=3, size=1, paths=5, checks=1, layouts=slice(1))
+
+
+# === contenders
+
+
+def initial(case: Case, pure: bool) -> np.ndarray:
+    """Where every contender starts: a pure state, or the steady state."""
+    return pure_state(case) if pure else case.rho
+
+
+def ours(
+    name: str, case: Case, level: str, scheme: ba.Splitting | ba.Rouchon, trajectories: int, long: int,
+    observables: Sequence[str] = (), pure: bool = False,
+) -> Contender:  # fmt: skip
+    """`simulate`; with `observables` at the edges of the bins."""
+    start = initial(case, pure)
+
+    def run(steps: int) -> object:
+        return ba.simulate(
+            case.system, case.unraveling, case.times(steps), trajectories, initial=start, seed=1, level=level,
+            scheme=scheme, step=case.dt, observables=observables, progress=False,
+        )  # fmt: skip
+
+    return Contender(name, run, trajectories, long // 10, long)
+
+
+def qutip_solver(case: Case, pure: bool, method: str, dt: float, layout: str, **options: Any) -> Any:
+    """SSESolver (state vectors) or SMESolver with heterodyne detection."""
+    H, *operators = (A.to(layout) for A in (case.H, *case.sc_ops, *case.c_ops))
+    watched, lost = operators[: len(case.sc_ops)], operators[len(case.sc_ops) :]
+    options |= {"method": method, "dt": dt, "progress_bar": "", "store_states": False}
+    if pure:
+        return qutip.SSESolver(H, watched, True, options=options)
+    return qutip.SMESolver(H, watched, True, c_ops=lost, options=options)
+
+
+def qutips(
+    name: str, case: Case, method: str, trajectories: int, long: int, layouts: slice,
+    observables: Sequence[str] = (), pure: bool = False,
+) -> Contender:  # fmt: skip
+    """QuTiP in the faster of two layouts."""
+    start = qutip.Qobj(initial(case, pure))
+    e_ops = [qutip.Qobj(case.lowered.observables[o]) for o in observables]
+
+    def contender(layout: str) -> Contender:
+        solver = qutip_solver(
+            case, pure, method, case.dt, layout, map="serial", store_measurement="end", keep_runs_results=True
+        )
+
+        def run(steps: int) -> object:
+            return solver.run(start, case.times(steps), trajectories, e_ops=e_ops, seeds=1)
+
+        return Contender(f"{name} ({layout})", run, trajectories, long // 5, long)
+
+    tried = (("Dia", "CSR") if case.lowered.dim > 8 else ("Dense", "CSR"))[layouts]
+    return fastest([contender(layout) for layout in tried])._replace(name=name)
+
+
+def dynamiqs(
+    name: str, case: Case, trajectories: int, long: int, layouts: slice,
+    observables: Sequence[str] = (), pure: bool = False,
+) -> tuple[Contender, str] | None:  # fmt: skip
+    """The fastest of dynamiqs' first-order methods and layouts, and which it is; None if it is not installed."""
+    if not installed("dynamiqs"):
+        return None
+    import dynamiqs as dq
+    import jax
+
+    dq.set_precision("double")
+    dq.set_progress_meter(False)
+    keys = jax.random.split(jax.random.PRNGKey(0), trajectories)
+    quadratures = [factor * L for L in case.sc_ops for factor in (0.5**0.5, -1j * 0.5**0.5)]
+    etas = np.array([1.0] * len(quadratures) + [0.0] * len(case.c_ops))
+    methods = {
+        "euler": dq.method.EulerMaruyama(dt=case.dt),
+        "rouchon": dq.method.Rouchon1(dt=case.dt, normalize=False),  # by the trace only, as QuTiP does it
+    }
+    start = dq.asqarray(initial(case, pure).reshape(case.lowered.dim, -1))
+
+    def contender(method: str, layout: str) -> Contender:
+        def array(operator: qutip.Qobj) -> object:
+            return dq.asqarray(operator.full(), layout=getattr(dq, layout))
+
+        H, jumps = array(case.H), [array(L) for L in (*quadratures, *case.c_ops)]
+        exp_ops = [array(qutip.Qobj(case.lowered.observables[o])) for o in observables] or None
+
+        def run(steps: int) -> object:
+            options = {"exp_ops": exp_ops, "save_states": False, "method": methods[method]}
+            times = case.times(steps)
+            if pure:
+                result = dq.dssesolve(H, jumps, start, times, keys, **options)
+            else:
+                result = dq.dsmesolve(H, jumps, etas, start, times, keys, **options)
+            return jax.block_until_ready(result.measurements)
+
+        return Contender(f"{method}, {layout}", run, trajectories, long // 5, long)
+
+    tried = list(product(methods, ("dia", "dense") if case.lowered.dim > 8 else ("dense", "dia")))[layouts]
+    best = fastest([contender(*choice) for choice in tried])
+    return best._replace(name=name), best.name
+
+
+# === strong errors
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Runs on a fine grid: increments of the record, of the Wiener process, states at the end.
+
+    `record` (path, channel, step) complex; `wiener` (path, channel, quadrature, step) with variance dt; `start` and
+    `end`, the states.
+    """
+
+    case: Case
+    level: str
+    duration: float
+    start: np.ndarray
+    record: np.ndarray
+    wiener: np.ndarray
+    end: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        return self.record.shape[-1]
+
+
+def matrices(states: np.ndarray) -> np.ndarray:
+    """State vectors as density matrices."""
+    return states if states.ndim == 3 else states[..., :, None] * states[..., None, :].conj()
+
+
+def draw_paths(case: Case, level: str, duration: float, steps: int, n: int, relax: float = 1.0) -> Paths:
+    """Paths of the default scheme from conditional states, such as a run of length `relax` ends with."""
+    options: dict[str, Any] = {"seed": 11, "level": level, "states": True, "progress": False}
+    burnt = ba.simulate(case.system, case.unraveling, [0.0, relax], n, initial=case.rho, step=case.dt, **options)
+    start = burnt["state"].values[:, -1]
+    edges = np.linspace(0, duration, steps + 1)
+    data = ba.simulate(
+        case.system,
+        case.unraveling,
+        edges,
+        n,
+        initial=start,
+        step=duration,
+        save_every=steps,
+        **{**options, "seed": 12},
+    )
+    dt = duration / steps
+    record = dt * np.stack([data[f"current_{c}"].values for c in case.watched], axis=1)
+    paths = Paths(case, level, duration, start, record, np.empty(0), matrices(data["state"].values[:, -1]))
+    seen = retrace(paths, 1, SPLITTING, observables=dict(zip(case.watched, case.sc_ops, strict=True)))
+    mean = np.stack([seen[f"expect_{c}"].values for c in case.watched], axis=1)
+    noise = record - 0.5 * dt * (mean[..., 1:] + mean[..., :-1])  # dZ − ⟨L⟩dt = (dW_x + i dW_y)/√2
+    return replace(paths, wiener=np.sqrt(2) * np.stack([noise.real, noise.imag], axis=2))
+
+
+def retrace(paths: Paths, k: int, scheme: ba.Splitting | ba.Rouchon, **options: Any) -> Any:
+    """`condition` on the record in steps k times longer."""
+    steps = paths.steps // k
+    sums = paths.record.reshape(*paths.record.shape[:2], steps, k).sum(axis=-1)
+    width = paths.duration / steps
+    record = {f"current_{c}": sums[:, i] / width for i, c in enumerate(paths.case.watched)}
+    record["times"] = np.linspace(0, paths.duration, steps + 1)
+    return ba.condition(
+        paths.case.system, paths.case.unraveling, record, initial=paths.start, level=paths.level, scheme=scheme,
+        step=paths.duration, seed=1, max_error=np.inf, progress=False, **options,
+    )  # fmt: skip
+
+
+def distance(ends: np.ndarray, paths: Paths) -> float:
+    """Median Frobenius distance to the ends of the first paths."""
+    return float(np.median(np.linalg.norm(ends - paths.end[: len(ends)], axis=(-2, -1))))
+
+
+def our_error(paths: Paths, k: int, scheme: ba.Splitting | ba.Rouchon) -> float:
+    """Strong error of ours at a step k times as long."""
+    states = retrace(paths, k, scheme, states=True, save_every=paths.steps // k)["state"].values[:, -1]
+    return distance(matrices(states), paths)
+
+
+def qutip_error(paths: Paths, k: int, *, method: str, n: int | None = None) -> float:
+    """Strong error of QuTiP at a step k times as long, on the first n paths."""
+    steps = paths.steps // k
+    pure = paths.start.ndim == 2
+    times = np.linspace(0, paths.duration, steps + 1)
+    solver = qutip_solver(paths.case, pure, method, times[1], "Dia", store_final_state=True)
+    ends = []
+    for start, wiener in zip(paths.start[:n], paths.wiener[:n], strict=True):
+        noise = wiener.reshape(*wiener.shape[:2], steps, k).sum(axis=-1)
+        end = solver.run_from_experiment(qutip.Qobj(start), times, noise).final_state
+        ends.append((end.proj() if pure else end).full())
+    return distance(np.array(ends), paths)
+
+
+def longest(error: Callable[[int], float], choices: Sequence[int], bound: float) -> tuple[int, float]:
+    """The longest step of increasing `choices` up to which the error stays within the bound, and its error."""
+    best = None
+    for k in choices:
+        value = error(k)
+        if value > bound:
+            break
+        best = k, value
+    if best is None:
+        raise RuntimeError(f"No step holds a strong error of {bound:g}: the shortest has {value:.1e}.")
+    return best
+
+
+# === step errors
+
+
+def cubature(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights that are exact for polynomials of degree 5 in n standard normals (Stroud, 1971)."""
+    points = [np.zeros(n)]
+    weights = [2 / (n + 2)]
+    for i, sign in product(range(n), (-1, 1)):
+        points.append(sign * np.sqrt(n + 2) * np.eye(n)[i])
+        weights.append((4 - n) / (2 * (n + 2) ** 2))
+    for (i, j), s, t in product(combinations(range(n), 2), (-1, 1), (-1, 1)):
+        points.append(np.sqrt((n + 2) / 2) * (s * np.eye(n)[i] + t * np.eye(n)[j]))
+        weights.append(1 / (n + 2) ** 2)
+    return np.array(points), np.array(weights)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A case in dense matrices: H, watched operators c, lost ones."""
+
+    H: np.ndarray
+    watched: list[np.ndarray]
+    lost: list[np.ndarray]
+    dt: float
+
+    @classmethod
+    def of(cls, case: Case) -> Dense:
+        channels = {name: L.toarray() for name, L in case.lowered.channels.items()}
+        lost = [L for name, L in channels.items() if name not in case.watched]
+        return cls(case.lowered.H.toarray(), [channels[c] for c in case.watched], lost, case.dt)
+
+    def drift(self) -> np.ndarray:
+        """−iH − ½ΣL†L."""
+        return -1j * self.H - 0.5 * sum(L.conj().T @ L for L in self.watched + self.lost)
+
+    def gain(self, rho: np.ndarray) -> np.ndarray:
+        """dt ΣLρL† of what is lost."""
+        return self.dt * sum((L @ rho @ L.conj().T for L in self.lost), 0 * rho)
+
+    def quadratures(self) -> list[np.ndarray]:
+        """Heterodyne detection as homodyne detection of two operators, as QuTiP and dynamiqs do it."""
+        return [factor * c for c in self.watched for factor in (0.5**0.5, -1j * 0.5**0.5)]
+
+
+def average(step: Callable[[np.ndarray], np.ndarray], n: int) -> np.ndarray:
+    """E over n standard normals of the state after a step, normalised."""
+    points, weights = cubature(n)
+    after = (step(x) for x in points)
+    return sum((w * rho / np.trace(rho).real for w, rho in zip(weights, after, strict=True)), np.zeros(()))
+
+
+def homodyne_increments(model: Dense, operators: list[np.ndarray], rho: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """dY = ⟨c + c†⟩dt + dW."""
+    means = np.array([2 * np.trace(c @ rho).real for c in operators])
+    return means * model.dt + np.sqrt(model.dt) * x
+
+
+def rouchon_average(case: Case, rho: np.ndarray, second: bool) -> np.ndarray:
+    """Average step of QuTiP's rouchon (second order in the increments) or dynamiqs' Rouchon1 (first)."""
+    model = Dense.of(case)
+    c = model.quadratures()
+    pairs = [(i, j) for i in range(len(c)) for j in range(i + 1)] if second else []
+    products = [c[j] @ c[i] for i, j in pairs]
+    K0 = np.eye(len(rho)) + model.dt * model.drift()
+    gain = model.gain(rho)
+    terms = np.array(c + products)
+
+    def step(x: np.ndarray) -> np.ndarray:
+        y = homodyne_increments(model, c, rho, x)
+        squares = [0.5 * (y[i] ** 2 - model.dt) if i == j else y[i] * y[j] for i, j in pairs]
+        M = K0 + np.tensordot(np.concatenate([y, squares]), terms, 1)
+        return M @ rho @ M.conj().T + gain
+
+    return average(step, len(c))
+
+
+def euler_ket_average(case: Case, rho: np.ndarray) -> np.ndarray:
+    """Average Euler step of the equation for pure states."""
+    model = Dense.of(case)
+    c = model.quadratures()
+    psi = np.linalg.eigh(rho)[1][:, -1]
+    images = np.array([A @ psi for A in c])
+    means = 2 * (images @ psi.conj()).real
+    drift = model.drift() @ psi + 0.5 * means @ images - 0.125 * (means @ means) * psi
+
+    def step(x: np.ndarray) -> np.ndarray:
+        dW = np.sqrt(model.dt) * x
+        after = psi + model.dt * drift + dW @ images - 0.5 * (means @ dW) * psi
+        return np.outer(after, after.conj())
+
+    return average(step, len(c))
+
+
+def merged_average(case: Case, rho: np.ndarray, level: str) -> np.ndarray:
+    """Average step of `Rouchon`: increments of first order at `ket`, with their variances at `density`."""
+    model = Dense.of(case)
+    channels = [(case.lowered.channels[name], 1) for name in case.watched]
+    at_density = level == "density"
+    unread = [L for name, L in case.lowered.channels.items() if name not in case.watched]
+    K0 = rouchon_remainder(channels, model.dt, *((unread, case.lowered.H) if at_density else ())).toarray()
+    c = np.array(model.watched)
+
+    def measured(state: np.ndarray) -> np.ndarray:
+        means = [tuple(np.trace(A @ state) for A in (a, a.conj().T @ a, 0.5 * a @ a)) for a in model.watched]
+        gain = model.gain(state) if at_density else 0.0
+
+        def step(x: np.ndarray) -> np.ndarray:
+            if at_density:
+                z = [
+                    reference.heterodyne(m, g.real, q, model.dt, *x[2 * i : 2 * i + 2])[1]
+                    for i, (m, g, q) in enumerate(means)
+                ]
+            else:
+                z = [
+                    np.conj(m * model.dt + np.sqrt(0.5 * model.dt) * (x[2 * i] + 1j * x[2 * i + 1]))
+                    for i, (m, _, _) in enumerate(means)
+                ]
+            X = np.tensordot(z, c, 1)
+            M = K0 + X + 0.5 * X @ X
+            return M @ state @ M.conj().T + gain
+
+        return average(step, 2 * len(c))
+
+    if at_density:
+        return measured(rho)
+    P = unwatched(case)
+    weights, vectors = np.linalg.eigh(evolve(P, rho, 0.5 * model.dt))
+    after = sum(
+        p * (measured(np.outer(v, v.conj())) if p > 1e-9 else np.outer(v, v.conj()))  # those are left alone: O(dt³)
+        for p, v in zip(weights, vectors.T, strict=True)
+    )
+    return evolve(P, after, 0.5 * model.dt)
+
+
+def splitting_pair(case: Case, rho: np.ndarray) -> np.ndarray:
+    """Average of two steps of `Splitting`, channels in one order and in the other; every outcome has its own law."""
+    P = unwatched(case)
+    channels = [case.lowered.channels[name].toarray() for name in case.watched]
+    sets = [[sp.csr_array(k) for k in reference.kraus(c, case.dt)] for c in channels]
+    weights = (1.0, case.dt, 2 * case.dt**2)
+    for order in (sets, sets[::-1]):
+        rho = evolve(P, rho, 0.5 * case.dt)
+        for K in order:
+            rho = sum(g * (k @ rho @ k.conj().T) for g, k in zip(weights, K, strict=True))
+        rho = evolve(P, rho, 0.5 * case.dt)
+    return rho
+
+
+def euler_average(case: Case, rho: np.ndarray) -> np.ndarray:
+    """Average Euler step of the equation for density matrices."""
+    return rho + case.dt * (liouvillian(case.lowered) @ rho.reshape(-1)).reshape(rho.shape)
+
+
+def step_error(case: Case, average_of: Callable[[Case, np.ndarray], np.ndarray]) -> float:
+    """Trace norm of (average step − e^{𝓛dt}) per unit of time; of two steps where their order alternates."""
+    psi = pure_state(case)
+    rho = np.outer(psi, psi.conj())
+    t = case.dt * (2 if average_of is splitting_pair else 1)
+    return trace_norm(average_of(case, rho) - evolve(liouvillian(case.lowered), rho, t)) / t
+
+
+def density_splitting(case: Case, rho: np.ndarray) -> np.ndarray:
+    return average_step(case.lowered, case.unraveling, case.dt, rho, nodes=3)
+
+
+def ket_splitting(case: Case, rho: np.ndarray) -> np.ndarray:
+    return average_ket_step(case, np.linalg.eigh(rho)[1][:, -1])
+
+
+# === the machine's limit
+
+
+@numba.njit(fastmath={"contract"})
+def fma_wide(out, n):  # type: ignore[no-untyped-def]
+    """5 independent sums of 16: 160 n operations."""
+    u, x = load16(out, 0), splat16(0.5)
+    a = b = c = d = e = u
+    for _ in range(n):
+        a = fma(x, a, u)
+        b = fma(x, b, u)
+        c = fma(x, c, u)
+        d = fma(x, d, u)
+        e = fma(x, e, u)
+    for i, v in enumerate((a, b, c, d, e)):
+        store(out, 16 * i, v)
+
+
+@numba.njit(fastmath={"contract"})
+def fma_narrow(out, n):  # type: ignore[no-untyped-def]
+    """10 independent sums of 4: 80 n operations."""
+    u, x = load4(out, 0), splat4(0.5)
+    a = b = c = d = e = f = g = h = i = j = u
+    for _ in range(n):
+        a = fma(x, a, u)
+        b = fma(x, b, u)
+        c = fma(x, c, u)
+        d = fma(x, d, u)
+        e = fma(x, e, u)
+        f = fma(x, f, u)
+        g = fma(x, g, u)
+        h = fma(x, h, u)
+        i = fma(x, i, u)
+        j = fma(x, j, u)
+    for k, v in enumerate((a, b, c, d, e, f, g, h, i, j)):
+        store(out, 4 * k, v)
+
+
+@numba.njit
+def normals(rng, out):  # type: ignore[no-untyped-def]
+    """Standard normals, one at a time as the kernels draw them."""
+    for i in range(out.size):
+        out[i] = rng.standard_normal()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Floating-point operations per second, and seconds per normal number."""
+
+    flops: float
+    normal: float
+
+    def limit(self, operations: float, numbers: float) -> float:
+        """Seconds that so many operations and normal numbers take at least."""
+        return operations / self.flops + numbers * self.normal
+
+
+def measure_machine(repeats: int, n: int = 1_000_000) -> Machine:
+    """Rates of this core: the best of the repeats, since they bound what is possible."""
+    rng, out = np.random.default_rng(0), np.ones(n)
+    rates, times = [], []
+    for kernel, operations in ((fma_wide, 160 * n), (fma_narrow, 80 * n)):
+        kernel(np.ones(80), 1)
+        for _ in range(repeats):
+            start = process_time()
+            kernel(np.ones(80), n)
+            rates.append(operations / (process_time() - start))
+    normals(rng, out[:1])
+    for _ in range(repeats):
+        start = process_time()
+        normals(rng, out)
+        times.append((process_time() - start) / n)
+    return Machine(max(rates), min(times))
+
+
+REAL, COMPLEX = 4, 8  # operations of a real or complex number times a complex one, added to a sum
+
+
+def cost_of(im: np.ndarray) -> np.ndarray:
+    """Operations of each stored element on one complex number."""
+    return np.where(im == 0.0, REAL, COMPLEX)
+
+
+def element_costs(plan: KetPlan | DensityPlan, operator: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(row, column, operations on one complex number) of the elements of an operator."""
+    ptr = plan.ptr[operator]
+    rows = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+    return rows, plan.col[ptr[0] : ptr[-1]], cost_of(plan.im[ptr[0] : ptr[-1]])
+
+
+def applied(plan: KetPlan | DensityPlan, operator: int) -> float:
+    """Operations of an operator on a vector (or of a mean value of it in a density matrix)."""
+    return float(element_costs(plan, operator)[2].sum())
+
+
+def per_bin(
+    plan: KetPlan | DensityPlan, whole: Sequence[int], half: Sequence[int], cost: Callable[[int], float]
+) -> float:
+    """Operations per step of the slots P: n − 1 whole ones and two halves in a bin of n steps."""
+    n = plan.n_sub
+    return ((n - 1) * sum(map(cost, whole)) + 2 * sum(map(cost, half))) / n
+
+
+def ket_operations(plan: KetPlan) -> float:
+    """Operations per step of one state vector, counted from the plan's elements."""
+    d = plan.ptr.shape[1] - 1
+    norm = 4 * d
+    slot = per_bin(plan, [plan.slots[0]], [plan.slots[1]], lambda o: applied(plan, o) + norm)
+    if plan.merged:
+        elements = len(plan.piece_row)
+        one = float(cost_of(plan.piece_im).sum()) / 2  # of a stored number times a complex one
+        means = one + COMPLEX * elements
+        X = one + COMPLEX * elements
+        return slot + means + 2 * X + applied(plan, plan.kraus[0, 0]) + REAL * d + 2 * d + norm
+    inner = (3 * COMPLEX + 2 * REAL) * d  # ⟨K0|K1⟩, ⟨K1|K2⟩, ⟨K0|K2⟩, ⟨K1|K1⟩ and the new norm
+    update = 2 * COMPLEX * d
+    return slot + sum(sum(applied(plan, o) for o in K) + inner + update for K in plan.kraus)
+
+
+def sandwiched(rows: np.ndarray, columns: np.ndarray, costs: np.ndarray, lowest: np.ndarray) -> float:
+    """Operations of AρA† above the diagonal: AX in the columns that are read, then row by row times A†."""
+    d = len(lowest)
+    return float((costs * (d - np.minimum(lowest[rows], d))).sum() + (costs * (rows + 1)).sum())
+
+
+def density_operations(plan: DensityPlan) -> float:
+    """Operations per step of one density matrix, counted from the plan's elements."""
+    d = plan.ptr.shape[1] - 1
+    triangle = d * (d + 1) / 2
+
+    def slot(operator: int) -> float:
+        return sandwiched(*element_costs(plan, operator), plan.slot_lowest)
+
+    weights = REAL * np.count_nonzero(plan.gain_re) + REAL * np.count_nonzero(plan.gain_im) + REAL * triangle
+    P = (
+        0.0
+        if plan.merged
+        else per_bin(plan, list(plan.slots[0]), list(plan.slots[1]), slot) + 2 * weights * (1 + 1 / plan.n_sub)
+    )
+    D = float(sum(applied(plan, o) for o in plan.moments.ravel()))
+    for channel in range(len(plan.pattern_ptr)):
+        ptr = plan.pattern_ptr[channel]
+        rows = np.repeat(np.arange(d), np.diff(ptr))
+        columns = plan.pattern_col[ptr[0] : ptr[-1]]
+        D += sandwiched(rows, columns, np.full(len(rows), COMPLEX), plan.pattern_lowest[channel])
+        D += 2 * COMPLEX * len(rows) if not plan.merged else 0.0
+    if plan.merged:
+        D += COMPLEX * len(plan.fill_re) + weights
+    return P + D
+
+
+def work_per_step(case: Case, level: str, scheme: ba.Splitting | ba.Rouchon) -> tuple[float, float]:
+    """(operations, normal numbers) per step and trajectory."""
+    width = case.bins_of * case.dt
+    plan: DensityPlan | KetPlan
+    if level == "density":
+        plan = density_plan(
+            case.lowered, assign(case.lowered, case.unraveling, hidden=False), [], width, case.dt, scheme
+        )
+        operations = density_operations(plan)
+    else:
+        plan = ket_plan(case.lowered, assign(case.lowered, case.unraveling, hidden=True), [], width, case.dt, scheme)
+        operations = ket_operations(plan)
+    return operations, float(np.sum(1 + plan.kinds))
+
+
+# === the tables
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender with its errors and, for ours, the least time of a step."""
+
+    contender: Contender
+    step: float
+    strong: float | None = None
+    weak: float | None = None
+    limit: float | None = None
+
+
+class Results:
+    """Prints the tables and collects what the gates say."""
+
+    def __init__(self, repeats: int) -> None:
+        self.repeats = repeats
+        self.kept: list[bool] = []
+
+    def table(self, title: str, rows: Sequence[Row], gates: Sequence[Gate], per: str = "step") -> None:
+        """Race the rows; per "step", or per "unit" of time at steps that differ."""
+        measured = race([r.contender for r in rows], self.repeats)
+        cost = {
+            r.contender.name: [c / (r.step if per == "unit" else 1.0) for c in measured[r.contender.name]] for r in rows
+        }
+        median = {name: statistics.median(values) for name, values in cost.items()}
+        print(f"\n{title}")
+        head = f"{'':50}{'step':>9}{'per ' + per:>11}{'spread':>8}{'strong err.':>13}{'step err.':>11}{'limit':>7}"
+        print(head)
+        for r in rows:
+            c = r.contender
+            floor = "" if r.limit is None else f"{r.limit / (r.step if per == 'unit' else 1.0) / median[c.name]:.0%}"
+            print(
+                f"{c.name + f', {c.trajectories} traj.':50}{r.step:>9.3g}{scientific(median[c.name]):>11}"
+                f"{spread(cost[c.name]):>8.0%}{number(r.strong):>13}{number(r.weak):>11}{floor:>7}"
+            )
+        for g in gates:
+            self.gate(g, median)
+
+    def gate(self, g: Gate, median: dict[str, float]) -> None:
+        """One ratio beside what is promised."""
+        if g.theirs not in median:
+            print(f"  {g.ours} against {g.theirs}: missing")
+            return
+        if min(median[g.theirs], median[g.ours]) <= 0:
+            self.unmeasured(f"{g.ours} against {g.theirs}")
+            return
+        ratio = median[g.theirs] / median[g.ours]
+        self.kept.append(ratio >= g.must)
+        verdict = "stretch" if ratio >= g.stretch else "ok" if ratio >= g.must else "MISSED"
+        print(f"  {g.ours} against {g.theirs}: {ratio:.3g} (must {g.must:g}, stretch {g.stretch:g})  {verdict}")
+
+    def unmeasured(self, what: str) -> None:
+        """A long run that took no longer than the short one: the machine was too busy to tell."""
+        self.kept.append(False)
+        print(f"  {what}: not measured, the noise of the times exceeds them; run again on a quiet machine")
+
+    def uniform(self, title: str, per_element: dict[str, float], bound: float) -> None:
+        """Time per nonzero of random systems relative to the named one."""
+        if min(per_element.values()) <= 0:
+            self.unmeasured(title)
+            return
+        ratios = {name: value / per_element["named"] for name, value in per_element.items() if name != "named"}
+        self.kept.append(max(ratios.values()) <= bound)
+        verdict = "ok" if self.kept[-1] else "MISSED"
+        listed = ", ".join(f"{r:.2f}" for r in ratios.values())
+        print(f"  {title}: {listed} (must ≤ {bound:g})  {verdict}")
+
+
+def number(value: float | None) -> str:
+    """An error, or nothing where there is none to give."""
+    return "" if value is None else f"{value:.1e}"
+
+
+def our_row(
+    contender: Contender, case: Case, level: str, scheme: ba.Splitting | ba.Rouchon, rates: Machine,
+    strong: float | None, weak: float,
+) -> Row:  # fmt: skip
+    """A row of ours, with the least time that its step can take."""
+    return Row(contender, case.dt, strong, weak, rates.limit(*work_per_step(case, level, scheme)))
+
+
+def at_equal_error(case: Case, paths: Paths, run: Run, rates: Machine, results: Results) -> None:
+    """W1: conditional density matrices per unit of time, at the longest steps that hold a strong error."""
+    bound = 3e-4
+    choices = [k for k in range(16, paths.steps // 10) if paths.steps % k == 0]
+    own_k, own = longest(lambda k: our_error(paths, k, SPLITTING), choices, bound)
+    thousandth = round(1e-3 * paths.steps / paths.duration)
+    powers = [thousandth * 2**j // 2**6 for j in range(12) if thousandth * 2**j % 2**6 == 0]  # 1e-3·2^k
+    tried = [k for k in powers if paths.steps % k == 0]
+    their_error = cache(partial(qutip_error, paths, method="platen"))
+    start = tried.index(thousandth)
+    while start > 0 and their_error(tried[start]) > bound:
+        start -= 1
+    their_k, their = longest(their_error, tried[start:], bound)
+    h = paths.duration / paths.steps
+    fine = qutip_error(paths, tried[0], method="platen", n=run.checks)
+    print(
+        f"\nReference of the strong errors: step {h:.2g} (1/{own_k} of ours, 1/{their_k} of QuTiP's); "
+        f"QuTiP platen at {tried[0] * h:.2g} on the same Wiener paths differs by {fine:.1e}, "
+        f"`condition` at one step per bin by {our_error(paths, 1, SPLITTING):.1e}"
+    )
+    at = replace(case, dt=own_k * h)
+    own_run = ours("backaction density, Splitting", at, "density", SPLITTING, 4, 800 * run.size)
+    their_run = qutips(
+        "qutip SMESolver, platen", replace(case, dt=their_k * h), "platen", 1, 30 * run.size, run.layouts
+    )
+    rows = [
+        our_row(own_run, at, "density", SPLITTING, rates, own, step_error(at, density_splitting)),
+        Row(their_run, their_k * h, their),
+    ]
+    results.table(
+        f"W1 at strong error ≤ {bound:g}: {case.title}", rows, [Gate(own_run.name, their_run.name, 30, 60)], per="unit"
+    )
+
+
+def per_step(case: Case, paths: Paths, run: Run, rates: Machine, results: Results) -> None:
+    """W1 and W1r: per step of 1e-3."""
+    k = round(case.dt * paths.steps / paths.duration)
+    rows = []
+    for scheme, weak in ((ROUCHON, partial(merged_average, level="density")), (SPLITTING, density_splitting)):
+        name = f"backaction density, {type(scheme).__name__}"
+        c = ours(name, case, "density", scheme, 4, 800 * run.size, observables=["n_a"])
+        strong = our_error(paths, k, scheme)
+        rows.append(our_row(c, case, "density", scheme, rates, strong, step_error(case, weak)))
+    for scheme, weak in ((ROUCHON, partial(merged_average, level="ket")), (SPLITTING, ket_splitting)):
+        name = f"backaction records, {type(scheme).__name__}"
+        c = ours(name, case, "auto", scheme, 64, 2000 * run.size)
+        rows.append(our_row(c, case, "ket", scheme, rates, None, step_error(case, weak)))
+    for method, weak in (("euler", euler_average), ("rouchon", partial(rouchon_average, second=True))):
+        c = qutips(f"qutip SMESolver, {method}", case, method, 1, 100 * run.size, run.layouts, observables=["n_a"])
+        rows.append(Row(c, case.dt, qutip_error(paths, k, method=method), step_error(case, weak)))
+    other = dynamiqs("dynamiqs dsmesolve", case, 4, 100 * run.size, run.layouts, observables=["n_a"])
+    if other:
+        weak = euler_average if other[1].startswith("euler") else partial(rouchon_average, second=False)
+        rows.append(Row(other[0], case.dt, None, step_error(case, weak)))
+    results.table(
+        f"W1 and W1r per step: {case.title}{chosen(other)}",
+        rows,
+        [
+            Gate("backaction density, Rouchon", "qutip SMESolver, euler", 6, 10),
+            Gate("backaction density, Rouchon", "dynamiqs dsmesolve", 6, 11),
+            Gate("backaction records, Rouchon", "qutip SMESolver, euler", 300, 450),
+        ],
+    )
+
+
+def chosen(other: tuple[Contender, str] | None) -> str:
+    """Which of dynamiqs' methods and layouts runs."""
+    return f" (dynamiqs: {other[1]})" if other else " (dynamiqs: missing, pip install dynamiqs)"
+
+
+def vectors(case: Case, run: Run, rates: Machine, results: Results) -> None:
+    """W2: state vectors."""
+    paths = draw_paths(case, "ket", 0.5, 8000, run.paths)
+    k = round(case.dt * paths.steps / paths.duration)
+    rows = []
+    for scheme, weak in ((ROUCHON, partial(merged_average, level="ket")), (SPLITTING, splitting_pair)):
+        c = ours(f"backaction ket, {type(scheme).__name__}", case, "ket", scheme, 64, 1500 * run.size, pure=True)
+        strong = our_error(paths, k, scheme)
+        rows.append(our_row(c, case, "ket", scheme, rates, strong, step_error(case, weak)))
+    c = qutips("qutip SSESolver, rouchon", case, "rouchon", 1, 200 * run.size, run.layouts, pure=True)
+    theirs = step_error(case, partial(rouchon_average, second=True))
+    rows.append(Row(c, case.dt, qutip_error(paths, k, method="rouchon"), theirs))
+    other = dynamiqs("dynamiqs dssesolve", case, 32, 100 * run.size, run.layouts, pure=True)
+    if other:
+        average_of = euler_ket_average if other[1].startswith("euler") else partial(rouchon_average, second=False)
+        rows.append(Row(other[0], case.dt, None, step_error(case, average_of)))
+    results.table(
+        f"W2: {case.title}{chosen(other)}",
+        rows,
+        [
+            Gate("backaction ket, Rouchon", "qutip SSESolver, rouchon", 245, 330),
+            Gate("backaction ket, Rouchon", "dynamiqs dssesolve", 25, 33),
+        ],
+    )
+
+
+def spins(case: Case, run: Run, rates: Machine, results: Results) -> None:
+    """W4: records of many small systems."""
+    schemes = ((SPLITTING, ket_splitting), (ROUCHON, partial(merged_average, level="ket")))
+    rows = []
+    for scheme, weak in schemes:
+        c = ours(f"backaction records, {type(scheme).__name__}", case, "auto", scheme, 1000, 2000 * run.size)
+        rows.append(our_row(c, case, "ket", scheme, rates, None, step_error(case, weak)))
+    c = qutips("qutip SMESolver, euler", case, "euler", 20, 200 * run.size, run.layouts)
+    rows.append(Row(c, case.dt, None, step_error(case, euler_average)))
+    other = dynamiqs("dynamiqs dsmesolve", case, 1000, 100 * run.size, run.layouts)
+    if other:
+        average_of = euler_average if other[1].startswith("euler") else partial(rouchon_average, second=False)
+        rows.append(Row(other[0], case.dt, None, step_error(case, average_of)))
+    results.table(
+        f"W4: {case.title}, a record per {case.bins_of} step(s){chosen(other)}",
+        rows,
+        [
+            Gate("backaction records, Splitting", "qutip SMESolver, euler", 1900, 2400),
+            Gate("backaction records, Splitting", "dynamiqs dsmesolve", 17, 22),
+        ],
+    )
+
+
+# === random systems
+
+
+def random_like(system: ba.System, seed: int) -> ba.System:
+    """Operators on the same diagonals with random complex elements of like size; H Hermitian, with real diagonal."""
+    rng = np.random.default_rng(seed)
+    lowered = system.lower()
+    d = lowered.dim
+
+    def fill(A: sp.csr_array) -> np.ndarray:
+        coo = A.tocoo()
+        out = np.zeros((d, d), dtype=complex)
+        for offset in np.unique(coo.col - coo.row):
+            size = np.sqrt(np.mean(np.abs(coo.data[coo.col - coo.row == offset]) ** 2))
+            n = d - abs(offset)
+            values = size * rng.uniform(0.5, 1.5, n) * np.exp(2j * np.pi * rng.random(n))
+            out += np.diag(values, offset)
+        return out
+
+    H = fill(lowered.H)
+    H = 0.5 * (H + H.conj().T)
+    return ba.System(qutip.Qobj(H), channels={name: qutip.Qobj(fill(L)) for name, L in lowered.channels.items()})
+
+
+def nonzeros(system: ba.System) -> int:
+    """Nonzeros of H and the channels."""
+    lowered = system.lower()
+    return lowered.H.nnz + sum(L.nnz for L in lowered.channels.values())
+
+
+def generality(case: Case, everything: Case, run: Run, results: Results) -> None:
+    """Time per nonzero of five random systems of the same shape, relative to the named one."""
+    print("\nRandom systems on the same diagonals, complex coefficients: time per nonzero relative to the named system")
+    systems = {"named": case.system} | {f"random {i}": random_like(case.system, i) for i in range(5)}
+    ground = case.lowered.state()
+
+    def contender(
+        name: str, shape: Case, level: str, scheme: ba.Splitting | ba.Rouchon, trajectories: int, long: int
+    ) -> Contender:
+        def integrate(steps: int) -> object:
+            return ba.simulate(
+                systems[name], shape.unraveling, shape.times(steps), trajectories, initial=ground, seed=1,
+                level=level, scheme=scheme, step=shape.dt, progress=False,
+            )  # fmt: skip
+
+        return Contender(name, integrate, trajectories, long // 10, long)
+
+    for title, shape, level, scheme, trajectories, long in (
+        ("W1, density, Splitting", case, "density", SPLITTING, 4, 800),
+        ("W1, density, Rouchon", case, "density", ROUCHON, 4, 800),
+        ("W1r, records, Splitting", case, "ket", SPLITTING, 64, 2000),
+        ("W1r, records, Rouchon", case, "ket", ROUCHON, 64, 2000),
+        ("W2, ket, Rouchon", everything, "ket", ROUCHON, 64, 2000),
+    ):
+        of = partial(
+            contender, shape=shape, level=level, scheme=scheme, trajectories=trajectories, long=long * run.size
+        )
+        cost = race([of(name) for name in systems], run.repeats)
+        per_element = {name: statistics.median(cost[name]) / nonzeros(systems[name]) for name in systems}
+        results.uniform(title, per_element, 1.5)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer paths, steps and repeats; one layout of each")
+    parser.add_argument("--check", action="store_true", help="exit code 1 if a promised ratio is missed")
+    arguments = parser.parse_args()
+    run = QUICK if arguments.quick else FULL
+    results = Results(run.repeats)
+    warnings.simplefilter("ignore", RuntimeWarning)  # edges of 8 levels, and steps that are part of the comparison
+
+    print(machine("backaction", "numpy", "scipy", "numba", "qutip", "dynamiqs", "jax"))
+    rates = measure_machine(run.repeats)
+    print(f"{rates.flops / 1e9:.3g} GF/s in double precision, {scientific(rates.normal)} per normal number")
+    oscillators = ba.systems.two_vdp(kappa1=3, kappa2=1, kappa=1, coupling=2, detuning=0.5, levels=8)
+    two = Case("two van der Pol oscillators, both losses by heterodyne", oscillators, ("loss_a", "loss_b"), 1e-3, 10,
+               "n_a", 1.0)  # fmt: skip
+    all_seven = replace(
+        two, title="two van der Pol oscillators, all channels by heterodyne", watched=tuple(oscillators.channels)
+    )
+    paths = draw_paths(two, "density", 0.5, 12000, run.paths)
+    at_equal_error(two, paths, run, rates, results)
+    per_step(two, paths, run, rates, results)
+    vectors(all_seven, run, rates, results)
+    for bins_of in (1, 10):
+        spin = Case("spin 1/2, loss by heterodyne", ba.systems.spin(gamma_plus=0.5, gamma_minus=1, omega=2), ("loss",),
+                    1e-2, bins_of, "sz", 1.0)  # fmt: skip
+        spins(spin, run, rates, results)
+    generality(two, all_seven, run, results)
+    print("\nQuTiP runs its trajectories one after the other: 20 stand for 1000.")
+    return int(arguments.check and not all(results.kept))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
