@@ -26,10 +26,10 @@ demo: $(VENV)/.stamp-test
 	$(BIN)/python examples/two_vdp_demo.py
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n auto -m ""
 
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .
@@ -59,7 +59,7 @@ wheel-test: $(VENV)/.stamp-test
 	    here = pathlib.Path(backaction.__file__).parent; print("testing", here); \
 	    assert "site-packages" in here.parts, "this is not the wheel"; \
 	    assert (here / "py.typed").exists(), "py.typed is not in the wheel"'
-	cd $(WHEEL)/tree && ../venv/bin/python -m pytest
+	cd $(WHEEL)/tree && ../venv/bin/python -m pytest -n auto
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -44,6 +44,7 @@ _PUBLIC = {
     "Splitting": "trajectories",
     "condition": "trajectories",
     "simulate": "trajectories",
+    "smooth": "trajectories",
 }
 _ROOMS = ("systems", "unravelings", "trajectories", "analysis", "references")
 
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
         System,
     )
     from .systems.states import coherent, fock, spin, thermal, vacuum
-    from .trajectories import Density, Feedback, Ket, Rouchon, Splitting, condition, simulate
+    from .trajectories import Density, Feedback, Ket, Rouchon, Splitting, condition, simulate, smooth
     from .unravelings import Heterodyne, Homodyne, LocalOscillator, QuantumJumps, Unraveling
 
 

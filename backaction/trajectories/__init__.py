@@ -7,3 +7,4 @@ from .levels import Ket as Ket
 from .schemes import Rouchon as Rouchon
 from .schemes import Splitting as Splitting
 from .simulate import simulate as simulate
+from .smooth import smooth as smooth

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 WIDE, TOO_WIDE = 0.01, 0.1
 #: Trajectories and bins on which it is estimated, and parts that a bin is split into.
 SPLIT_TRAJECTORIES, SPLIT_BINS, PARTS = 4, 2000, 4
+#: Attributes of the variable.
+LOG_LIKELIHOOD = {"long_name": "log-likelihood relative to white noise and unit-rate clicks", "units": "1"}
 
 
 def condition(
@@ -111,10 +113,8 @@ def condition(
     """
     unraveling = check_system(system, unraveling)
     rng = noise.generator(noise.entropy(seed), 0)
-    detectors = tuple(d for d in unraveling.detectors if d.recorded)
-    if not detectors:
-        raise ValueError("Argument `unraveling` must have a recorded detector, but has none.")
-    edges, given, untimed, trajectory = _read(record, detectors, rng)
+    detectors = recorded(unraveling)
+    edges, given, untimed, trajectory = read(record, detectors, rng)
     ntraj = len(given.current)
     options: dict[str, Any] = {
         "initial": initial, "level": level, "n_jobs": n_jobs, "max_memory": max_memory, "given": True,
@@ -124,22 +124,10 @@ def condition(
         system, unraveling, edges, ntraj, scheme=scheme, step=step, observables=observables, states=states,
         save_every=save_every, **options,
     )  # fmt: skip
-    error = _bin_error(prepared, given, untimed, detectors, rng)
-    if error > max_error:
-        raise ValueError(
-            f"Argument `record` has bins too wide for this system: what happens inside them changes the states by "
-            f"{error:.1%}. Record with narrower bins, or accept it with max_error={1.2 * error:.2g}."
-        )
-    if error > WIDE:
-        warnings.warn(
-            f"The bins of the record leave an error of {error:.1%} in the conditional states; narrower bins would "
-            "tell more.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    error = check_resolution(prepared, given, untimed, detectors, rng, max_error)
     batches, interrupted = ensemble.run(prepared.job(0, ntraj, given), int(n_jobs), progress)
     log_likelihood = np.concatenate([b.log_likelihood for b in batches])
-    _check_possible(log_likelihood, batches)
+    check_possible(log_likelihood, batches)
     log_likelihood += len(prepared.roles.counters) * (edges[-1] - edges[0])
     attrs = {
         "title": f"{system.name} conditioned on {unraveling!r}",
@@ -147,15 +135,12 @@ def condition(
         "bin_error": error,
     }
     data = prepared.dataset(batches, attrs, records=False)
-    data["log_likelihood"] = (
-        "trajectory",
-        log_likelihood,
-        {"long_name": "log-likelihood relative to white noise and unit-rate clicks", "units": "1"},
-    )
+    data["log_likelihood"] = ("trajectory", log_likelihood, LOG_LIKELIHOOD)
     return data.assign_coords(trajectory=trajectory[data["trajectory"].values])
 
 
-def _check_possible(log_likelihood: np.ndarray, batches: list[ensemble.Batch]) -> None:
+def check_possible(log_likelihood: np.ndarray, batches: list[ensemble.Batch]) -> None:
+    """Raise ValueError for a record that the model excludes."""
     impossible = np.flatnonzero(~np.isfinite(log_likelihood))
     if impossible.size:
         k = np.concatenate([b.first + np.arange(len(b.current)) for b in batches])[impossible[0]]
@@ -168,7 +153,15 @@ def _check_possible(log_likelihood: np.ndarray, batches: list[ensemble.Batch]) -
 # === reading records
 
 
-def _read(
+def recorded(unraveling: Unraveling) -> tuple[Detector, ...]:
+    """The recorded detectors; ValueError if there are none."""
+    detectors = tuple(d for d in unraveling.detectors if d.recorded)
+    if not detectors:
+        raise ValueError("Argument `unraveling` must have a recorded detector, but has none.")
+    return detectors
+
+
+def read(
     record: Any, detectors: tuple[Detector, ...], rng: np.random.Generator
 ) -> tuple[np.ndarray, ensemble.Given, dict[str, np.ndarray], np.ndarray]:
     """(edges, record, counts whose click times are drawn, trajectory labels)."""
@@ -195,7 +188,8 @@ def _read(
                 f"Argument `record` must hold 'click_time_{d.name}' or 'counts_{d.name}' for the counter of "
                 f"{d.name}, but has {sorted(map(str, record))}."
             )
-    sizes = {name: len(values) for name, values in [*currents.items(), *clicks.items()]}
+    sizes = {name: len(values) for name, values in currents.items()}
+    sizes |= {name: len(values) for name, values in clicks.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"Argument `record` must hold as many records of every detector, but has {sizes}.")
     ntraj = next(iter(sizes.values()))
@@ -308,6 +302,31 @@ def _merge(lists: list[np.ndarray], edges: np.ndarray) -> tuple[np.ndarray, np.n
 # === what the bins do not say
 
 
+def check_resolution(
+    prepared: Prepared,
+    given: ensemble.Given,
+    untimed: dict[str, np.ndarray],
+    detectors: tuple[Detector, ...],
+    rng: np.random.Generator,
+    max_error: float,
+) -> float:
+    """Error that the width of the bins leaves in the states; ValueError above `max_error`, a warning above `WIDE`."""
+    error = _bin_error(prepared, given, untimed, detectors, rng)
+    if error > max_error:
+        raise ValueError(
+            f"Argument `record` has bins too wide for this system: what happens inside them changes the states by "
+            f"{error:.1%}. Record with narrower bins, or accept it with max_error={1.2 * error:.2g}."
+        )
+    if error > WIDE:
+        warnings.warn(
+            f"The bins of the record leave an error of {error:.1%} in the conditional states; narrower bins would "
+            "tell more.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return error
+
+
 def _bin_error(
     prepared: Prepared,
     given: ensemble.Given,
@@ -335,8 +354,9 @@ def _bin_error(
         ]
         redrawn = [_merge(one, edges) for one in lists]
     saved = max(1, n_bins // 64) * PARTS
-    even = _states(prepared, fine, ensemble.Given(current, clicks), saved)
-    bridged = _states(prepared, fine, ensemble.Given(refined, redrawn), saved)
+    split = prepared.rebinned(fine, saved)
+    even = _states(split, ensemble.Given(current, clicks))
+    bridged = _states(split, ensemble.Given(refined, redrawn))
     return float(np.sqrt(np.mean(_distance(even, bridged, prepared.is_ket) ** 2)))
 
 
@@ -358,10 +378,9 @@ def _bridges(current: np.ndarray, widths: np.ndarray, prepared: Prepared, rng: n
     return out
 
 
-def _states(prepared: Prepared, edges: np.ndarray, given: ensemble.Given, save_every: int) -> np.ndarray:
+def _states(prepared: Prepared, given: ensemble.Given) -> np.ndarray:
     """States along a record: (trajectory, time, size)."""
-    other = prepared.rebinned(edges, save_every)
-    batches, _ = ensemble.run(other.job(0, len(given.current), given), 1, False)
+    batches, _ = ensemble.run(prepared.job(0, len(given.current), given), 1, False)
     return np.concatenate([b.states for b in batches])
 
 

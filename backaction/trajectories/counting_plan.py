@@ -15,6 +15,9 @@ from .kernels.counting import CountingPlan
 from .plan import Roles, _edges, _ints
 from .propagators import generator, prune
 
+#: Dimension from which state vectors that are only counted go this way; below, a propagator per bin is as fast where
+#: bins are short, or faster.
+LARGE = 64
 #: Longest piece in units of the inverse spectral radius: a longer one saves few terms of the series, and a click that
 #: cuts it short wastes more.
 LONGEST = 64.0
@@ -99,8 +102,10 @@ def kapteyn(orders: np.ndarray, x: np.ndarray) -> np.ndarray:
     return orders * (np.log(np.maximum(z, 1e-300)) + root - np.log1p(root))
 
 
-def series(half_width: float, half_height: float, decay: float, precision: Precision) -> tuple[float, np.ndarray]:
-    """Radius R of the expansion and the longest piece for each order, for the fewest products per unit of time.
+def series(
+    half_width: float, half_height: float, decay: float, precision: Precision
+) -> tuple[float, float, np.ndarray]:
+    """Radius R, larger semi-axis and longest piece for each order, for the fewest products per unit of time.
 
     The numerical range of −iH − Γ/2 lies in a rectangle around its centre, of `half_width` along the energies and
     `half_height` along the decay.  It lies in an ellipse with foci ±iR and semi-axes R cosh η, R sinh η, in which
@@ -112,7 +117,7 @@ def series(half_width: float, half_height: float, decay: float, precision: Preci
     """
     outer = math.hypot(half_width, half_height)
     orders = np.arange(int(2 * LONGEST) + 40)
-    grid = np.concatenate([np.geomspace(1e-9, 0.5, 40), np.arange(1.0, LONGEST + 0.5)])
+    grid = np.concatenate([np.geomspace(1e-9, 0.5, 20), np.arange(1.0, LONGEST + 0.5)])
 
     def frame(eta: float) -> tuple[float, np.ndarray]:
         radius = math.hypot(half_width / math.cosh(eta), half_height / math.sinh(eta)) if eta else half_width
@@ -133,14 +138,39 @@ def series(half_width: float, half_height: float, decay: float, precision: Preci
         orders_ = needed(eta, kapteyn(orders, radius * pieces))
         return float(np.min((orders_ + 1) / pieces[: len(orders_)], initial=math.inf))
 
-    etas = [0.0] if half_height <= 1e-14 * half_width else np.geomspace(1e-5, 6.0, 80)
+    etas = [0.0] if half_height <= 1e-14 * half_width else np.geomspace(1e-4, 6.0, 40)
     eta = min(etas, key=cost)  # the bound has its minimum where the series itself has it
     radius, pieces = frame(eta)
     with np.errstate(divide="ignore"):
         order = needed(eta, np.log(np.abs(jv(orders, radius * pieces[:, None]))))
     last = int(np.argmin((order + 1) / pieces[: len(order)]))
     ends = np.searchsorted(order[: last + 1], np.arange(order[last] + 1), side="right")
-    return radius, np.where(ends > 0, pieces[np.maximum(ends, 1) - 1], 0.0)
+    return radius, max(radius * math.cosh(eta), outer), np.where(ends > 0, pieces[np.maximum(ends, 1) - 1], 0.0)
+
+
+def counts_only(lowered: LoweredSystem, roles: Roles, precision: str, otherwise_driven: bool) -> bool:
+    """Do state vectors go this way: a large system, or one in single precision, with nothing but counters?
+
+    Parameters
+    ----------
+    lowered : LoweredSystem
+    roles : Roles
+    precision : {"double", "single"}
+    otherwise_driven : bool
+        Is the record given, or fed back?
+
+    Raises
+    ------
+    ValueError
+        If single precision is asked for what this kernel cannot do.
+    """
+    possible = not (roles.diffusive or roles.rotating or lowered.time_dependent or otherwise_driven)
+    if precision == "single" and not possible:
+        raise ValueError(
+            'Argument `precision` must be "double" where there is more than counters (homodyne or heterodyne '
+            "detection, time dependence, feedback, a given record), but is 'single'; use level=ba.Ket()."
+        )
+    return possible and (lowered.dim >= LARGE or precision == "single")
 
 
 def counting_plan(
@@ -189,7 +219,7 @@ def counting_plan(
     energy, decay = 0.5 * (lowest + highest), 0.25 * (slowest + fastest)
     # a spectrum of one point still needs a frame, of whatever size
     half_width = max(0.5 * (highest - lowest), 1e-9 * max(abs(energy), decay)) or 1.0
-    radius, reach = series(half_width, 0.25 * (fastest - slowest), decay, promise)
+    radius, axis, reach = series(half_width, 0.25 * (fastest - slowest), decay, promise)
     longest = min(float(reach[-1]), step or math.inf)
     diagonal = (2.0 / radius) * (A.diagonal() + decay + 1j * energy)
     Y2, ends = _by_kind((2.0 / radius) * (A - sp.diags_array(A.diagonal(), format="csr")))
@@ -210,6 +240,7 @@ def counting_plan(
         radius,
         decay,
         energy,
+        axis + decay,
         reach,
         promise.growth,
         _ints([1 + k for k in range(len(jumps))]),

@@ -7,6 +7,7 @@ are built for some of the values, the polynomial is fitted, and its error measur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any
@@ -17,7 +18,7 @@ import scipy.sparse as sp
 from ..systems import LoweredSystem
 from ..unravelings import Unraveling
 from .kernels.density import DensityPlan
-from .kernels.drive import Drive, no_drive
+from .kernels.drive import CLOSING_PART, NODE_PART, OPENING_PART, Drive, no_drive
 from .kernels.ket import KetPlan
 from .plan import (
     FIRST_ORDER_FRACTION,
@@ -39,8 +40,14 @@ Plan = KetPlan | DensityPlan
 FIT_TOLERANCE = 1e-11
 #: Largest number of monomials.
 MAX_TERMS = 300
-#: Times at which a run is looked at to choose its step.
-LOOKS = 512
+#: Values at which a polynomial is fitted, per monomial, and further ones at which its error is measured.
+FITTED, MEASURED = 1.5, 8
+#: Cells per axis within which values of coefficients are neighbours, and how many cells are looked at.
+CELLS, MAX_CELLS = 64, 20_000
+#: Numbers are linear in others if this fraction of them, or less, is not.
+DEPENDENT = 1e-12
+#: Times at which a run is looked at to choose its step: at least, per bin, at most.
+LOOKS, LOOKS_PER_BIN, MAX_LOOKS = 512, 4, 100_000
 #: Change of H within a step, as an angle, that the default step allows.
 DRIFT = 0.004
 #: Largest table of coefficients, in numbers.
@@ -54,13 +61,63 @@ def times_of_parts(t0: float, dt: float, n_steps: int) -> np.ndarray:
     return np.clip(np.stack([node, node + 0.25 * dt, node - 0.25 * dt, node + 0.5 * dt]), t0, end)
 
 
+def coefficients_of_parts(lowered: LoweredSystem, times: np.ndarray) -> np.ndarray:
+    """(n_coefficients, n_parts (n_steps + 1)) coefficients at `times_of_parts`.
+
+    About a node, the mean of those a quarter of a step before and behind, which is right for pulses switched there.
+    """
+    values = lowered.values(times.reshape(-1)).reshape(-1, *times.shape)
+    values[:, NODE_PART] = 0.5 * (values[:, OPENING_PART] + values[:, CLOSING_PART])
+    return values.reshape(len(values), -1)
+
+
 def real_parameters(values: np.ndarray) -> np.ndarray:
-    """(n_parameters, n) scaled real numbers that vary, from complex coefficients (n_coefficients, n)."""
+    """(n_parameters, n) scaled real numbers that vary, from complex coefficients (n_coefficients, n).
+
+    Numbers that are linear in earlier ones, as those of f* in those of f, are left out.
+    """
     parts = np.concatenate([values.real, values.imag])
     low, high = parts.min(axis=1), parts.max(axis=1)
     varies = high - low > 1e-14 * np.maximum(abs(low), abs(high))
     parts, low, high = parts[varies], low[varies, None], high[varies, None]
-    return (2 * parts - low - high) / (high - low)
+    scaled = (2 * parts - low - high) / (high - low)
+    basis, kept = [np.full(scaled.shape[1], scaled.shape[1] ** -0.5)], []
+    for i, x in enumerate(scaled):
+        rest = x
+        for u in 2 * basis:  # twice is enough for orthogonality to rounding
+            rest = rest - (u @ rest) * u
+        size = np.linalg.norm(rest)
+        if size > DEPENDENT * np.linalg.norm(x):
+            basis.append(rest / size)
+            kept.append(i)
+    return scaled[kept]
+
+
+def spread_out(parameters: np.ndarray, n: int) -> np.ndarray:
+    """Indices of columns of (n_parameters, n_values): the first n as far apart as can be, then others at random.
+
+    Chosen by what the values are, not by when they come: outside a short pulse most times of a run have one value.
+    """
+    n_parameters, n_values = parameters.shape
+    if n_parameters == 0:
+        return np.zeros(1, dtype=np.int64)
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(1, 2**62, n_parameters)  # of cells; integers wrap around
+    cell = hashes @ np.round(0.5 * CELLS * parameters).astype(np.int64)
+    _, one_of_each = np.unique(cell, return_index=True)
+    extremes = [int(f(x)) for x in parameters for f in (np.argmin, np.argmax)]
+    candidates = np.concatenate([extremes, rng.permutation(one_of_each)[:MAX_CELLS]])
+    points = parameters[:, candidates]
+    chosen, distance = [0], np.full(len(candidates), np.inf)
+    while len(chosen) < n:
+        distance = np.minimum(distance, ((points - points[:, chosen[-1:]]) ** 2).sum(axis=0))
+        if not distance.max() > 0:
+            break
+        chosen.append(int(np.argmax(distance)))
+    others = rng.permutation(n_values)[:MAX_CELLS]
+    _, different = np.unique(parameters[:, others], axis=1, return_index=True)
+    others = others[np.sort(different)]
+    return np.concatenate([candidates[chosen], others[~np.isin(others, candidates[chosen])]])
 
 
 def monomials(parameters: np.ndarray, factors: np.ndarray) -> np.ndarray:
@@ -99,8 +156,7 @@ def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[
         `Drive.factors`; (n_terms, n_numbers); (n_parameters, n).
     """
     parameters = real_parameters(values)
-    n_parameters, n = parameters.shape
-    rng = np.random.default_rng(0)
+    n_parameters = len(parameters)
     known: dict[int, np.ndarray] = {}
 
     def at(indices: np.ndarray) -> np.ndarray:
@@ -112,9 +168,7 @@ def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[
             raise _Grew
         return np.array([known[i] for i in indices])
 
-    # the corners of the values that occur, then values at random
-    extremes = np.unique([f(parameters[p]) for p in range(n_parameters) for f in (np.argmin, np.argmax)])
-    order = np.concatenate([extremes, rng.permutation(n)]).astype(int)
+    order = spread_out(parameters, math.ceil(FITTED * MAX_TERMS) + MEASURED)
     degree = 0
     while True:
         degree += 1
@@ -124,7 +178,8 @@ def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[
                 f"Argument `system` has {n_parameters} independent time-dependent numbers, too many or too strong for "
                 f"this step; pass a shorter `step`, or let terms share one coefficient."
             )
-        inside, outside = order[: 3 * len(factors)], order[3 * len(factors) : 3 * len(factors) + 8]
+        n_fitted = math.ceil(FITTED * len(factors))
+        inside, outside = order[:n_fitted], order[n_fitted : n_fitted + MEASURED]
         numbers = at(inside)
         weights = np.linalg.lstsq(monomials(parameters[:, inside], factors).T, numbers, rcond=1e-13)[0]
         scale = np.maximum(1.0, abs(numbers).max(axis=0))
@@ -148,17 +203,18 @@ def driven_plan(
     is_ket: bool,
     t0: float,
     n_bins: int,
+    make: Any = None,
 ) -> tuple[Plan, Drive]:
-    """Plan and time dependence of a stretch of equal bins from t0 on."""
-    make: Any = ket_plan if is_ket else density_plan
+    """Plan and time dependence of a stretch of equal bins from t0 on; `make`: what plans are made by, if not usual."""
+    make = make or (ket_plan if is_ket else density_plan)
     if isinstance(scheme, Rouchon) and (roles.rotating or lowered.channel_terms or not is_ket):
         raise ValueError(
             "Argument `scheme` must be ba.Splitting() where detected channels, local oscillators or, at level "
             f"'density', H depend on time, but is {scheme!r}."
         )
-    step = choose_step(lowered, unraveling, roles, width, step, is_ket, t0, n_bins)
-    if isinstance(scheme, Rouchon):
-        step *= FIRST_ORDER_FRACTION
+    if step is None:
+        step = choose_step(lowered, unraveling, roles, width, is_ket, t0, n_bins)
+        step *= FIRST_ORDER_FRACTION if isinstance(scheme, Rouchon) else 1.0
     n_sub = substeps(width, step)
     n_steps, dt = n_bins * n_sub, width / n_sub
     if 4.0 * n_steps * max(1, 2 * len(lowered.coefficients)) > MAX_TABLE:
@@ -172,7 +228,7 @@ def driven_plan(
             rotating=True, rotation=rotation
         )
     times = times_of_parts(t0, dt, n_steps)
-    values = lowered.values(times.reshape(-1))
+    values = coefficients_of_parts(lowered, times)
     patterns = Patterns()
     seen: list[Plan] = []
     not_commuting: list[bool] = []
@@ -218,30 +274,38 @@ def choose_step(
     unraveling: Unraveling,
     roles: Roles,
     width: float,
-    step: float | None,
     is_ket: bool,
     t0: float,
     n_bins: int,
 ) -> float:
-    """The step asked for, or one that is short against rates, frequencies and the time dependence."""
-    if step is not None:
-        return step
-    times = np.linspace(t0, t0 + n_bins * width, LOOKS)
+    """A step that is short against rates, frequencies and the time dependence, at most a bin."""
+    n_looks = min(max(LOOKS, LOOKS_PER_BIN * n_bins), MAX_LOOKS)
+    spacing = n_bins * width / n_looks
+    # at times without a period, so that nothing fast looks slow
+    before = t0 + spacing * (np.arange(n_looks) + np.random.default_rng(0).uniform(0.0, 0.99, n_looks))
+    delta = max(1e-6 * spacing, 1e4 * float(np.spacing(abs(before).max())))
+    times = np.concatenate([before, before + delta, before + 2 * delta])
+
+    def largest_rate(values: np.ndarray) -> np.ndarray:
+        """Largest |derivative|; of two successive differences the smaller, which is none where pulses are switched."""
+        pieces = values.reshape(*values.shape[:-1], 3, n_looks)
+        return abs(np.diff(pieces, axis=-2)).min(axis=-2).max(axis=-1) / delta
+
     steps = [width]
     for detector in roles.oscillators:
         if detector is not None:
-            rate = np.max(abs(np.gradient(detector.phase_at(times), times)))
+            rate = float(largest_rate(detector.phase_at(times)))
             steps.append(0.1 / rate if rate > 0 else np.inf)
     if lowered.time_dependent:
         values = lowered.values(times)
-        change = abs(np.gradient(values, times, axis=1)).max(axis=1)
+        change = largest_rate(values)
         strength = [sum(norm_bound(A) for A, k in lowered.H_terms if k == j) for j in range(len(values))]
         drift = float(change @ np.array(strength))
         steps.append(np.sqrt(DRIFT / drift) if drift > 0 else np.inf)
         size = abs(values).max(axis=1)
         fast = [c / s for c, s in zip(change, size, strict=True) if s > 0 and c > 0]
         steps.append(0.1 / max(fast) if fast else np.inf)
-        looks = values[:, np.linspace(0, LOOKS - 1, 8).astype(int)].T
+        looks = values[:, np.linspace(0, n_looks - 1, 8).astype(int)].T
         constant = [lowered.frozen(v) for v in looks]
     else:
         constant = [lowered]

@@ -81,8 +81,9 @@ class Job:
 
     @property
     def lanes(self) -> int:
-        if self.counts:
-            return counting_kernel.lanes(self.runs[0].plan)
+        plan = self.runs[0].plan
+        if isinstance(plan, counting_kernel.CountingPlan):
+            return counting_kernel.lanes(plan)
         return ket_kernel.LANES if self.is_ket else density_kernel.LANES
 
     @property
@@ -226,7 +227,7 @@ def run_batch(job: Job, first: int) -> Batch:
     times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
     save_every = job.save_every if job.n_observables or job.states else 0
     for run_ in job.runs:
-        plan = own_numbers(run_.plan) if run_.drive.active else run_.plan
+        plan = own_numbers(run_.plan) if run_.drive.active else run_.plan  # type: ignore[arg-type]
         if run_.drive.active or run_.drive.rotating:
             n_numbers = max(run_.drive.slot_targets.size, run_.drive.step_targets.size)
             work = work._replace(drive=run_.drive, numbers=np.zeros(n_numbers))

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import norm
 
 from ..systems import LoweredSystem
 from .kernels.feedback import FeedbackPlan, no_feedback
-
-if TYPE_CHECKING:
-    from .plan import Roles
+from .plan import FIRST_ORDER_FRACTION, STEP_FRACTION, Roles
+from .propagators import largest
 
 #: Feedback operators are Hermitian up to this, relative to their largest element.
 HERMITIAN = 1e-10
+#: Relative error of a delay that rounding to steps may make, and least number of steps in one by default.
+DELAY_ERROR, STEPS_PER_DELAY = 0.1, 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Feedback:
     gain : float
         Units of the inverse square root of a rate if F is a pure number.
     delay : float
-        Delay ≥ 0; rounded to internal steps.  0 is the limit of a feedback that acts right after the measurement.
+        Delay ≥ 0; rounded to internal steps, and refused if that changes it by more than 10 %.  0 is the limit of a
+        feedback that acts right after the measurement.
     bandwidth : float, optional
         Rate of the low-pass filter; None: no filter.
     phase : float
@@ -48,7 +51,10 @@ class Feedback:
     -----
     Without filter and delay, and averaged over the record, the master equation is (Wiseman and Milburn, Phys. Rev.
     Lett. 70, 548 (1993); *Quantum Measurement and Control*, (5.40)), for homodyne detection of c with efficiency η,
-    ``dρ/dt = 𝓛ρ − i√η gain [F, cρ + ρc†] + gain² D[F]ρ``.
+    ``dρ/dt = 𝓛ρ − i√η gain [F, cρ + ρc†] + gain² D[F]ρ``; of a heterodyne current, whose quadrature has half the
+    noise, it is that of ``e^{−i phase}c`` with both terms of the feedback halved.  Steps are of first order in it.
+
+    Currents from before the run are taken to be zero.
     """
 
     detector: str
@@ -97,13 +103,16 @@ def feedback_plan(feedback: tuple[Feedback, ...], lowered: LoweredSystem, roles:
                 f"{loop.detector!r}."
             )
         outputs.append(names.index(loop.detector))
-        F = lowered.operator(loop.F, "F")
-        if abs(F - F.conj().T).max() > HERMITIAN * abs(F).max():
-            raise ValueError("Argument `F` must be Hermitian, but is not; add its Hermitian conjugate.")
-        f, V = eigenbasis(F)
+        if abs(round(loop.delay / dt) * dt - loop.delay) > DELAY_ERROR * loop.delay:
+            raise ValueError(
+                f"Argument `delay` must be a number of steps to {DELAY_ERROR:.0%}, but is {loop.delay:g} for steps of "
+                f"{dt:.3g}; pass `step` shorter than {2 * DELAY_ERROR * loop.delay:.2g}, or such that steps divide it."
+            )
+        f, V = eigenbasis(hermitian(loop, lowered))
         values.append(f)
         matrices += [sp.csr_array(V.conj().T), V]
     d = lowered.dim
+    turns = np.array([(loop.bandwidth or 0.0) * dt for loop in feedback])  # of the filters in a step
     used = np.cumsum([0] + [m.nnz for m in matrices])
     return FeedbackPlan(
         np.array(outputs, dtype=np.int64),
@@ -111,7 +120,8 @@ def feedback_plan(feedback: tuple[Feedback, ...], lowered: LoweredSystem, roles:
         np.array([np.sin(loop.phase) for loop in feedback]),
         np.array([loop.gain for loop in feedback], dtype=float),
         np.array([round(loop.delay / dt) for loop in feedback], dtype=np.int64),
-        np.array([0.0 if loop.bandwidth is None else math.exp(-loop.bandwidth * dt) for loop in feedback]),
+        np.where(turns > 0, np.exp(-turns), 0.0),
+        -np.expm1(-turns) / np.where(turns > 0, turns, 1.0),
         np.array(values).reshape(-1, d),
         np.array([m.indptr.astype(np.int64) + u for m, u in zip(matrices, used[:-1], strict=True)]),
         np.concatenate([m.indices for m in matrices]).astype(np.int64),
@@ -121,10 +131,34 @@ def feedback_plan(feedback: tuple[Feedback, ...], lowered: LoweredSystem, roles:
     )
 
 
+def hermitian(loop: Feedback, lowered: LoweredSystem) -> sp.csr_array:
+    """The loop's F as a matrix."""
+    F = lowered.operator(loop.F, "F")
+    if largest(F - F.conj().T) > HERMITIAN * largest(F):
+        raise ValueError("Argument `F` must be Hermitian, but is not; add its Hermitian conjugate.")
+    return F
+
+
+def short_step(feedback: tuple[Feedback, ...], lowered: LoweredSystem, step: float) -> float:
+    """A step that would do without feedback, shortened for it.
+
+    Feedback without delay and filter diffuses at the rate ``gain² ‖F − Tr F/d‖²/d`` (Frobenius), in a scheme of first
+    order; a filter has its bandwidth for a rate, and a delay is a number of steps.
+    """
+    rate = STEP_FRACTION / step
+    for loop in feedback:
+        F = hermitian(loop, lowered)
+        square = float(norm(F) ** 2 - abs(F.trace()) ** 2 / lowered.dim) / lowered.dim
+        rate += loop.gain**2 * square + (loop.bandwidth or 0.0)
+    immediate = any(loop.delay == 0 and loop.bandwidth is None for loop in feedback)
+    steps = [loop.delay / STEPS_PER_DELAY for loop in feedback if loop.delay > 0]
+    return min(STEP_FRACTION * (FIRST_ORDER_FRACTION if immediate else 1.0) / rate, *steps, step)
+
+
 def eigenbasis(F: sp.csr_array) -> tuple[np.ndarray, sp.csr_array]:
     """Eigenvalues and eigenvectors (columns) of a Hermitian matrix, block by block of what it connects."""
     d = F.shape[0]
-    _, labels = connected_components(F, directed=False)
+    _, labels = connected_components(abs(F), directed=False)
     values, V = np.zeros(d), sp.lil_array((d, d), dtype=complex)
     for label in np.unique(labels):
         block = np.flatnonzero(labels == label)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from numbers import Real
 from typing import Any
@@ -230,8 +231,17 @@ def density_plan(
     step: float | None,
     scheme: Scheme = Splitting(),  # noqa: B008 (frozen)
     patterns: Patterns | None = None,
+    adjoint: bool = False,
+    flip: bool = False,
 ) -> DensityPlan:
-    """Plan for density matrices; unread channels are averaged over."""
+    """Plan for density matrices; unread channels are averaged over.
+
+    `adjoint`: every map ρ → ΣKρK† becomes E → ΣK†EK, and the parts of a slot change places.  Run on the conjugated
+    record from its end, it carries the effect operator backwards.  `flip`: diffusive channels in reverse order.
+    """
+    turned = _dagger if adjoint else _same
+    if flip:
+        roles = replace(roles, diffusive=roles.diffusive[::-1], oscillators=roles.oscillators[::-1])
     counted = [K for group in roles.counted for K in group]
     merged = isinstance(scheme, Rouchon) and bool(roles.diffusive)
     # a merged step has all but the clicks in its one operator
@@ -251,16 +261,17 @@ def density_plan(
     pack = _Pack(lowered.dim, patterns)
     slots = [[pack.add(None)] * 2] * 2
     if not exact:
-        slots = [[pack.add(E) for E in slot_operators(A, unread, t)] for t in (dt, 0.5 * dt)]
-    generator_index = pack.add(A)
-    gain = [pack.add(L) for L in unread]
+        pairs = [slot_operators(A, unread, t)[:: -1 if adjoint else 1] for t in (dt, 0.5 * dt)]
+        slots = [[pack.add(turned(E)) for E in pair] for pair in pairs]
+    generator_index = pack.add(turned(A))
+    gain = [pack.add(turned(L)) for L in unread]
     if merged:
         sets = [(sp.eye_array(lowered.dim, format="csr"), c, 0.5 * (c @ c)) for c, _, _ in roles.diffusive]
-        *tables, fill = _together(roles, lowered.H, dt)
+        *tables, fill = _together(roles, lowered.H, dt, turned)
         moments = [[pack.add(X) for X in (c, c.conj().T @ c, half)] for _, c, half in sets]
     else:
         sets = [tuple(pack.fit(K) for K in kraus(c, dt)) for c, _, _ in roles.diffusive]
-        *tables, fill = *_joint_patterns(sets, lowered.dim), _NO_FILL
+        *tables, fill = *_joint_patterns([[turned(k) for k in K] for K in sets], lowered.dim), _NO_FILL
         moments = [
             [
                 pack.add(prune(X))
@@ -273,7 +284,7 @@ def density_plan(
             for K in sets
         ]
     click_ptr = np.cumsum([0] + [len(group) for group in roles.counted])
-    clicks = [pack.add(K) for K in counted]
+    clicks = [pack.add(turned(K)) for K in counted]
     observable_index = [pack.add(O) for O in observables]
     edge_ptr, edge_index = _edges(lowered)
     return DensityPlan(
@@ -283,7 +294,9 @@ def density_plan(
         generator_index,
         reach,
         _ints(gain),
-        *_gain_table([pack.fit(L) for L in roles.unread] if not exact else [], lowered.dim, patterns is not None),
+        *_gain_table(
+            [pack.fit(turned(L)) for L in roles.unread] if not exact else [], lowered.dim, patterns is not None
+        ),
         _ints([kind for _, kind, _ in roles.diffusive]),
         _ints([output for _, _, output in roles.diffusive]),
         np.array(moments, dtype=np.int64).reshape(-1, 3),
@@ -308,7 +321,19 @@ def density_plan(
 _NO_FILL = (np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros((0, 2), int))
 
 
-def _together(roles: Roles, H: sp.csr_array, dt: float) -> tuple[Any, ...]:
+def _same(X: sp.csr_array) -> sp.csr_array:
+    return X
+
+
+def _dagger(X: sp.csr_array) -> sp.csr_array:
+    X = sp.csr_array(X.conj().T)
+    X.sort_indices()
+    return X
+
+
+def _together(
+    roles: Roles, H: sp.csr_array, dt: float, turned: Callable[[sp.csr_array], sp.csr_array] = _same
+) -> tuple[Any, ...]:
     """K0 + X + ½:X²: of a merged step on its pattern: (ptr, col, re, im, lowest, fill) as in `DensityPlan`."""
     channels = [c for c, _, _ in roles.diffusive]
     n, d = len(channels), H.shape[0]
@@ -316,7 +341,7 @@ def _together(roles: Roles, H: sp.csr_array, dt: float) -> tuple[Any, ...]:
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
     terms = [K0, *channels]
     terms += [(0.5 if i == j else 1.0) * anticommutator(channels[i], channels[j]) / 2 for i, j in pairs]
-    terms = [prune(t, DROP * largest(t)) for t in terms]
+    terms = [turned(prune(t, DROP * largest(t))) for t in terms]
     coos = [t.tocoo() for t in terms]
     where = np.concatenate([c.row.astype(np.int64) * d + c.col for c in coos])
     monomial = np.repeat(np.arange(len(terms)), [c.nnz for c in coos])

@@ -17,8 +17,9 @@ from ..systems import LoweredSystem, System
 from ..unravelings import LocalOscillator, Unraveling
 from . import ensemble
 from .arguments import check_memory, count, initial_states, mixture, observable_matrices, stretches
-from .drive import driven_plan
-from .feedback import Feedback, as_feedback, feedback_plan
+from .counting_plan import counting_plan, counts_only
+from .drive import choose_step, driven_plan
+from .feedback import Feedback, as_feedback, feedback_plan, short_step
 from .levels import Density, Ket, Level, as_level
 from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
 from .record import dataset
@@ -58,6 +59,7 @@ class Prepared:
     scheme: Scheme
     given: bool
     feedback: tuple[Feedback, ...]
+    precision: str = "double"
 
     @property
     def step(self) -> float:
@@ -77,8 +79,18 @@ class Prepared:
             self.is_ket,
             self.given,
             self.feedback,
+            self.precision,
         )
         return replace(self, runs=runs, edges=edges, operators={}, states=True, save_every=save_every)
+
+    def with_step(self, step: float) -> Prepared:
+        """The same run with another upper bound of the internal step."""
+        matrices = list(self.operators.values())
+        runs = plan_runs(
+            self.lowered, self.unraveling, self.roles, matrices, self.edges, step, self.scheme, self.is_ket, self.given,
+            self.feedback, self.precision,
+        )  # fmt: skip
+        return replace(self, runs=runs, step_asked=step)
 
     def job(self, seed: int, ntraj: int, given: ensemble.Given | None = None) -> ensemble.Job:
         """The job of an ensemble."""
@@ -185,11 +197,12 @@ def prepare(
     check_memory(lowered, roles, chosen, edges, ntraj, save_every, len(operators), states, n_jobs, limit)
     matrices = list(operators.values())
     loops = as_feedback(feedback)
-    runs = plan_runs(lowered, unraveling, roles, matrices, edges, step, scheme, is_ket, given, loops)
+    precision = chosen.precision if isinstance(chosen, Ket) else "double"
+    runs = plan_runs(lowered, unraveling, roles, matrices, edges, step, scheme, is_ket, given, loops, precision)
     return Prepared(
         lowered, unraveling, roles, runs, edges, mixture(start, is_ket, per_trajectory), per_trajectory, operators,
         states, save_every, is_ket, complete, "hidden" if knows_hidden or (is_ket and not complete) else "expect", step,
-        scheme, given, loops,
+        scheme, given, loops, precision,
     )  # fmt: skip
 
 
@@ -225,23 +238,28 @@ def plan_runs(
     is_ket: bool,
     given: bool,
     feedback: tuple[Feedback, ...] = (),
+    precision: str = "double",
 ) -> list[ensemble.Run]:
     """A plan per width of bins; where something depends on time, per stretch of equal bins."""
     make = ket_plan if is_ket else density_plan
+    counts = is_ket and counts_only(lowered, roles, precision, given or bool(feedback))
     runs: list[ensemble.Run] = []
     plans: dict[float, Any] = {}
     if len({width for _, _, width in stretches(edges)}) > 1 and any(loop.delay > 0 for loop in feedback):
         raise ValueError("Argument `times` must have bins of one width where feedback is delayed, but has several.")
     for first, n_bins, width in stretches(edges):
+        bound, t0 = step, float(edges[first])
+        if step is None and feedback:
+            bound = short_step(feedback, lowered, choose_step(lowered, unraveling, roles, width, is_ket, t0, n_bins))
         if lowered.time_dependent or roles.rotating:
-            plan, drive = driven_plan(
-                lowered, unraveling, roles, matrices, width, step, scheme, is_ket, float(edges[first]), n_bins
-            )
+            plan, drive = driven_plan(lowered, unraveling, roles, matrices, width, bound, scheme, is_ket, t0, n_bins)
             loops = feedback_plan(feedback, lowered, roles, plan.dt)
             runs.append(ensemble.Run(plan._replace(given=given, loops=loops), first, n_bins, width, drive))
             continue
-        if width not in plans:
-            plan = make(lowered, roles, matrices, width, step, scheme)
+        if width not in plans and counts:
+            plans[width] = counting_plan(lowered, roles, matrices, width, precision, bound)
+        elif width not in plans:
+            plan = make(lowered, roles, matrices, width, bound, scheme)
             loops = feedback_plan(feedback, lowered, roles, plan.dt)
             plans[width] = plan._replace(given=given, loops=loops)
         runs.append(ensemble.Run(plans[width], first, n_bins, width))

@@ -14,6 +14,7 @@ from .levels import Level
 from .preparation import check_system, prepare
 from .report import recipe
 from .schemes import Scheme
+from .tolerance import check_tolerance, step_for
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,6 +31,7 @@ def simulate(
     level: Level | str = "auto",
     scheme: Scheme | None = None,
     step: float | None = None,
+    tolerance: float | None = None,
     observables: Sequence[str] | Mapping[str, Any] = (),
     states: bool = False,
     save_every: int = 1,
@@ -67,6 +69,12 @@ def simulate(
     step : float, optional
         Upper bound of the internal step, which divides the bins; chosen from the rates if None.  Runs with
         counters only have no step error: leave it unset there.
+    tolerance : float, optional
+        In place of `step`: bound of the root mean square distance (Frobenius/√2, the trace distance of pure states)
+        between the run's states and the exact conditional states that go with the same noise, at its largest over the
+        run.  Short pilot runs, the same for every `seed`, measure that error and choose the step (``attrs["step"]``),
+        never longer than the default.  State vectors with hidden detectors are compared with those of an observer who
+        reads these, too.  Not with `feedback`.
     observables : sequence of str, or mapping of str to operator
         Names from `system.observables`, or names of your own with operators; followed at the edges of the bins.
     states : bool
@@ -103,7 +111,8 @@ def simulate(
     Warns
     -----
     RuntimeWarning
-        If the step is too coarse or an edge of the basis is populated.
+        If the step is too coarse or an edge of the basis is populated; with `tolerance`, if measured operators do
+        not commute, so that the error of a path falls with the square root of the step only.
 
     Notes
     -----
@@ -114,6 +123,8 @@ def simulate(
     edges = bin_edges(times)
     ntraj = count(ntraj, "ntraj")
     seed_used = noise.entropy(seed)
+    if tolerance is not None:
+        check_tolerance(tolerance, step, feedback)
     prepared = prepare(
         system, unraveling, edges, ntraj, initial=initial, level=level, scheme=scheme, step=step,
         observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory,
@@ -121,6 +132,9 @@ def simulate(
     )  # fmt: skip
     if not (prepared.operators or states or prepared.roles.currents or prepared.roles.counters):
         raise ValueError("Argument `unraveling` records nothing and no `observables` or `states` are asked for.")
+    if tolerance is not None:
+        step = step_for(prepared, tolerance)
+        prepared = prepared if step is None else prepared.with_step(step)
     batches, interrupted = ensemble.run(prepared.job(seed_used, ntraj), int(n_jobs), progress)
     attrs = {
         "title": f"{system.name} monitored by {unraveling!r}",
@@ -131,4 +145,6 @@ def simulate(
             initial,
         ),
     }  # fmt: skip
+    if tolerance is not None:
+        attrs["tolerance"] = float(tolerance)
     return prepared.dataset(batches, attrs)

@@ -1,15 +1,21 @@
-"""The average of one step over the noise, by quadrature: bias without Monte Carlo."""
+"""Orders of a step, measured: its average over the noise by quadrature, paths on records added up to longer steps."""
 
 from __future__ import annotations
 
+import warnings
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as la
 from scipy.special import roots_hermitenorm
 
-from backaction.trajectories.kernels import density
-from backaction.trajectories.plan import assign, density_plan
+import backaction as ba
+from backaction.trajectories.kernels import density, ket
+from backaction.trajectories.plan import assign, density_plan, ket_plan
+
+#: Paths that are refined, and the seed of their noise.
+PATHS, SEED = 64, 0
 
 
 def liouvillian(H, operators):
@@ -36,36 +42,170 @@ def put_state(plan, work, rho):
     work.trace[:] = 1.0
 
 
-def average_step(lowered, unraveling, dt, rho, nodes=7, steps=1):
-    """E over the noise of the normalised state after `steps` real steps of the density kernel."""
-    plan = density_plan(lowered, assign(lowered, unraveling, hidden=False), [], steps * dt, dt)
+def average_step(lowered, unraveling, dt, state, nodes=7, steps=1, scheme=ba.Splitting(), level="density"):  # noqa: B008
+    """E over the noise of the normalised state after `steps` real steps of a kernel, from a matrix or (ket) vector.
+
+    Clicks are averaged over, as those of channels that nobody watches.
+    """
+    unraveling = ba.Unraveling(d for d in unraveling.detectors if d.kind != "jumps")
+    is_ket = level == "ket"
+    make, kernel = (ket_plan, ket.run_ket) if is_ket else (density_plan, density.run_density)
+    plan = make(lowered, assign(lowered, unraveling, hidden=False), [], steps * dt, dt, scheme)
     assert plan.n_sub == steps
-    assert not plan.exact
+    assert not (plan.jumps.size if is_ket else plan.exact)
+    lanes = ket.LANES if is_ket else density.LANES
     x, w = roots_hermitenorm(nodes)
     w = w / w.sum()
     used = [2 * c + i for c, kind in enumerate(plan.kinds) for i in range(1 + kind)]
     grid = list(product(range(nodes), repeat=len(used) * steps))
-    work = density.density_work(plan)
-    total = np.zeros_like(rho)
-    record = np.zeros((max(1, len(plan.kinds)), 2, 4))
-    noise = np.zeros((steps, 2 * len(plan.kinds), 4))
-    for start in range(0, len(grid), 4):
-        lanes = grid[start : start + 4]
-        for lane, index in enumerate(lanes):
-            noise[:, used, lane] = x[list(index)].reshape(steps, -1)
-        put_state(plan, work, rho)
-        density.slot(plan, work, work.place[1], 1, 0.5 * dt)
-        work.trace[:] = work.trial
-        for s in range(steps):
-            order = range(len(plan.kinds))
-            for channel in reversed(order) if (plan.alternate and s % 2) else order:
-                work.place[1] = density.diffuse(plan, work, work.place[1], noise, s, channel, record)
-            last = s + 1 == steps
-            density.slot(plan, work, work.place[1], 1 if last else 0, 0.5 * dt if last else dt)
-            work.trace[:] = work.trial
-        re, im = density.elements(work, len(rho))
-        for lane, index in enumerate(lanes):
-            weight = np.prod(w[list(index)])
-            state = re[..., lane] + 1j * im[..., lane]
-            total += weight * state / np.trace(state).real
+    rngs = tuple(np.random.default_rng(0) for _ in range(lanes))  # nothing is drawn from them
+    n_currents = int(plan.outputs.max(initial=-1)) + 1
+    total = np.zeros((lowered.dim, lowered.dim), dtype=complex)
+    for start in range(0, len(grid), lanes):
+        chosen = grid[start : start + lanes]
+        work = ket.ket_work(plan) if is_ket else density.density_work(plan)
+        for lane, index in enumerate(chosen):
+            work.noise[:steps, used, lane] = x[list(index)].reshape(steps, -1)
+        work.place[0] = 0  # the noise is there
+        if is_ket:
+            work.re.reshape(-1, lanes)[: lowered.dim] = state.real[:, None]
+            work.im.reshape(-1, lanes)[: lowered.dim] = state.imag[:, None]
+        else:
+            put_state(plan, work, state)
+        after = np.zeros((1, lanes, state.size), dtype=complex)
+        kernel(
+            plan, work, rngs, 0.0, steps * dt, 0, 0, 1, 1, True, np.zeros((lanes, n_currents, 1), dtype=complex), 0,
+            np.zeros((0, 1, lanes), dtype=complex), after, np.zeros(4), np.zeros((4, 2), dtype=np.int64),
+        )  # fmt: skip
+        for lane, index in enumerate(chosen):
+            one = after[0, lane].reshape(state.shape)
+            total += np.prod(w[list(index)]) * (np.outer(one, one.conj()) if is_ket else one)
     return total
+
+
+# === orders of whole runs
+
+
+class Case(NamedTuple):
+    """A system, its detectors, and what the documentation says of them.
+
+    Attributes
+    ----------
+    steps : int
+        Steps that belong together: 2 where the order of the channels alternates.
+    nodes : int
+        Of the quadrature, per normal.
+    duration : float
+        Of the paths.
+    strong : float
+        Strong order of both schemes.
+    ket : bool
+        Does the record determine a pure state?
+    """
+
+    system: ba.System
+    unraveling: ba.Unraveling
+    steps: int
+    nodes: int
+    duration: float
+    strong: float
+    ket: bool
+
+
+def _cases():
+    """Three levels, matrices without structure, norms near 1."""
+    rng = np.random.default_rng(3)
+
+    def matrix():
+        x = rng.normal(size=(3, 3)) + 1j * rng.normal(size=(3, 3))
+        return x * np.sqrt(3) / np.linalg.norm(x)
+
+    H, a, b = matrix(), matrix(), matrix()
+    H = H + H.conj().T
+    commuting = {"a": 0.7 * a, "b": 0.4 * a @ a}
+    psi = np.array([0.6, 0.64, 0.48j])
+
+    def system(**channels):
+        return ba.System(H, channels, initial=psi)
+
+    homodyne, heterodyne, counter = ba.Homodyne("a", phase=0.4), ba.Heterodyne("b"), ba.QuantumJumps("c")
+    cubed = 0.4 * a @ a @ a
+    lossy = ba.Homodyne("a", phase=0.4, efficiency=0.5) + ba.Heterodyne("b", efficiency=0.8)
+    return {
+        "commuting": Case(system(**commuting), homodyne + heterodyne, 2, 4, 2.0, 1.0, True),
+        "not commuting": Case(system(a=0.7 * a, b=0.7 * b), homodyne + ba.Homodyne("b"), 2, 7, 2.0, 0.5, True),
+        "an unwatched channel": Case(system(a=0.7 * a, b=0.7 * b), homodyne, 1, 9, 2.0, 1.0, False),
+        "efficiency < 1": Case(system(**commuting), lossy, 2, 4, 2.0, 1.0, False),
+        "homodyne, heterodyne, counter": Case(
+            system(**commuting, c=cubed), homodyne + heterodyne + counter, 2, 4, 2.0, 1.0, True
+        ),
+        "the same, clicks that do not commute": Case(
+            system(a=0.3 * a, b=0.2 * a @ a, c=1.2 * b), homodyne + heterodyne + counter, 2, 4, 2.0, 0.5, True
+        ),
+    }
+
+
+CASES = _cases()
+
+
+def slope(dts, errors):
+    """Of log(error) against log(dt)."""
+    return np.polyfit(np.log(dts), np.log(errors), 1)[0]
+
+
+def weak_errors(case, scheme, level, dts):
+    """Error per time of the average of one step: trace norm of (average − e^{𝓛dt})ρ over dt."""
+    lowered = case.system.lower()
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(lowered.dim,) * 2) + 1j * rng.normal(size=(lowered.dim,) * 2)
+    state = X @ X.conj().T / np.linalg.norm(X) ** 2
+    rho = state
+    if level == "ket":
+        state = X[0] / np.linalg.norm(X[0])
+        rho = np.outer(state, state.conj())
+    out = []
+    for dt in dts:
+        average = average_step(lowered, case.unraveling, dt, state, case.nodes, case.steps, scheme, level)
+        exact = exact_map(lowered, case.steps * dt, rho)
+        out.append(abs(la.eigvalsh(average - exact)).sum() / (case.steps * dt))
+    return np.array(out)
+
+
+def strong_errors(case, scheme, level, counts, finer=8, same_path=True):
+    """Root mean square distance (Frobenius/√2) between paths of `counts` steps and of `finer` times as many as the most.
+
+    The fine paths are simulated; the coarse ones are conditioned on their records, one bin per step.
+    """
+    n, looks = finer * max(counts), 8
+    options = {"states": True, "level": level, "scheme": scheme, "progress": False, "step": case.duration}
+
+    def simulated(seed):
+        times = np.linspace(0, case.duration, n + 1)
+        return ba.simulate(
+            case.system, case.unraveling, times, PATHS, seed=seed, save_every=n // looks, max_memory="2 GiB", **options
+        )
+
+    fine = simulated(SEED)
+    noise = fine if same_path else simulated(SEED + 1)
+    out = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of the width of the bins: it is what is measured
+        for count in counts:
+            record = {"times": np.linspace(0, case.duration, count + 1)}
+            for d in case.unraveling.detectors:
+                if d.kind == "jumps":
+                    ends = np.cumsum(noise[f"click_count_{d.name}"].values)[:-1]
+                    record[f"click_time_{d.name}"] = np.split(noise[f"click_time_{d.name}"].values, ends)
+                else:
+                    current = noise[f"current_{d.name}"].values
+                    record[f"current_{d.name}"] = current.reshape(PATHS, count, -1).mean(axis=2)
+            coarse = ba.condition(
+                case.system, case.unraveling, record, save_every=count // looks, max_error=np.inf, seed=0, **options
+            )
+            x, y = fine["state"].values[:, 1:], coarse["state"].values[:, 1:]
+            if level == "ket":
+                squares = 1 - abs(np.sum(x.conj() * y, axis=2)) ** 2
+            else:
+                squares = 0.5 * np.sum(abs(x - y) ** 2, axis=(2, 3))
+            out.append(np.sqrt(np.mean(squares)))
+    return np.array(out)

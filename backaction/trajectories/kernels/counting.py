@@ -30,8 +30,10 @@ LINE = 64  # bytes
 TAYLOR = 28  # terms of the series near a click
 STATE = TAYLOR + 1  # row of `terms` with the state that the series gives; scratch of the saves
 IMAGE = TAYLOR + 2  # row with an operator's image of it
-NEAR = 1.0  # largest R|δ| from which a click is reached by the Taylor series
+NEAR = 1.0  # largest time, over 1/speed, from which a click is reached by the Taylor series
 MILLER = 1e-12  # J_top/J_order from which the recurrence of the Bessel numbers starts; its error is the square of it
+OFTEN = 4.0  # longest piece over √(mean time between clicks), both over 1/speed
+MEMORY = 0.25  # weight of the last time between clicks in their mean
 EXTRA = 42  # top − order at most: the ratio of neighbours is below ½ there
 TINY = 1e-100  # R h that is taken for zero
 LOST = 1e-15  # relative size at which a term of the Taylor series is negligible
@@ -54,6 +56,7 @@ class CountingPlan(NamedTuple):
     radius: float  # R
     decay: float  # c
     energy: float  # e
+    speed: float  # bound of ‖A + ie‖: how fast a state changes
     reach: np.ndarray  # (n_orders,) longest piece for which the series up to this order will do
     growth: float  # growth of ⟨ψ|ψ⟩ in a piece above which the expansion is wrong, relative
     jumps: np.ndarray  # (n_jumps,) operators
@@ -79,11 +82,13 @@ class CountingWork(NamedTuple):
     piece: np.ndarray  # (lanes,) length of the piece
     filled: np.ndarray  # (lanes,) length for which `factors` hold
     aim: np.ndarray  # (lanes,) time to where a click must be, infinite if it is not in sight
+    since: np.ndarray  # (lanes,) time since the last click
+    interval: np.ndarray  # (lanes,) mean time between clicks
     clock: np.ndarray  # (lanes,) time since the last stop
     bin: np.ndarray  # (lanes,) int: bins of the stretch behind the last stop
     stop: np.ndarray  # (lanes,) int: bins behind the next one
-    edges: np.ndarray  # (n_edges, lanes) edge populations, summed over time in units of bins
-    populations: np.ndarray  # (n_edges, lanes) the same at the end of a piece
+    edges: np.ndarray  # (n_edges, lanes) edge populations, integrated over time in units of bins
+    populations: np.ndarray  # (2, n_edges, lanes) the same at the beginning of a piece, and at its end times `trial`
     hazard: np.ndarray  # (lanes,) sums of event probabilities per piece
     place: np.ndarray  # (2,) int: which of the three vectors is the state, and which the one before this piece
     stretch: np.ndarray  # (1,) int: bins of the stretch at hand
@@ -120,11 +125,13 @@ def counting_work(plan: CountingPlan) -> CountingWork:
         piece=np.zeros(width),
         filled=np.full(width, -1.0),
         aim=np.full(width, np.inf),
+        since=np.zeros(width),
+        interval=np.full(width, np.inf),
         clock=np.zeros(width),
         bin=np.zeros(width, dtype=np.int64),
         stop=np.zeros(width, dtype=np.int64),
         edges=np.zeros((n_edges, width)),
-        populations=np.zeros((n_edges, width)),
+        populations=np.zeros((2, n_edges, width)),
         hazard=np.zeros(width),
         place=np.zeros(2, dtype=np.int64),
         stretch=np.zeros(1, dtype=np.int64),
@@ -279,16 +286,28 @@ def fill_factors(plan, work, lane):
     work.filled[lane] = h
 
 
+@inlined
+def time_left(work, lane, width):
+    """Time to a lane's next stop."""
+    return (work.stop[lane] - work.bin[lane]) * width - work.clock[lane]
+
+
 @inner_loop
 def choose_pieces(plan, work, width):
-    """Every lane's next piece: to its next stop in equal parts, or as far as it aims; returns the longest."""
+    """Every lane's next piece: to its next stop in equal parts, or as far as it aims; returns the longest.
+
+    A series that a click cuts short is lost.  In units of 1/speed, its order is about h + 15, so that with a time q
+    between clicks the cost of a unit of time, (h + 15)(1/h + 1/q), is least for h = √(15q).  A lane goes by its own
+    clicks only.
+    """
     longest = 0.0
     for lane in range(work.norm.size):
         h = 0.0
         if work.bin[lane] < work.stretch[0]:
-            left = (work.stop[lane] - work.bin[lane]) * width - work.clock[lane]
-            h = max(left, 0.0) / max(1.0, np.ceil(left / plan.dt * (1.0 - 1e-12)))
-            h = min(h, work.aim[lane])
+            left = max(0.0, time_left(work, lane, width))
+            interval = max(work.interval[lane], work.since[lane])
+            most = min(plan.dt, max(OFTEN * np.sqrt(interval / plan.speed), 1.0 / plan.speed))
+            h = min(left / max(1.0, np.ceil(left / most * (1.0 - 1e-12))), work.aim[lane])
         work.piece[lane] = h
         longest = max(longest, h)
     return longest
@@ -320,7 +339,7 @@ def advance(plan, work, longest):
             vi = wide(load_line(work.psi, i + work.norm.size))
             total = fma(vr, vr, total)
             total = fma(vi, vi, total)
-        store(work.populations, e * work.norm.size, total)
+        store(work.populations[1], e * work.norm.size, total)
 
 
 # --- one lane
@@ -444,8 +463,14 @@ def locate(plan, work, low, high, guess, first, second, target):
 
 
 @inlined
-def quintic(p0, v0, w0, p1, v1, w1, target):
-    """θ in (0, 1) where the polynomial with these values, slopes and curvatures at 0 and 1 falls to `target`."""
+def quintic(h, p0, v0, w0, p1, v1, w1, target):
+    """θ in (0, 1) where ⟨ψ|ψ⟩ falls to `target`, from its values, slopes and curvatures at both ends of a piece.
+
+    Its logarithm is taken for a polynomial: it decays.
+    """
+    w0, w1 = h * h * (w0 / p0 - (v0 / p0) ** 2), h * h * (w1 / p1 - (v1 / p1) ** 2)
+    v0, v1 = h * v0 / p0, h * v1 / p1
+    p0, p1, target = 0.0, np.log(p1 / p0), np.log(target / p0)
     p, v, w = p1 - p0 - v0 - 0.5 * w0, v1 - v0 - w0, w1 - w0
     a3 = 10.0 * p - 4.0 * v + 0.5 * w
     a4 = -15.0 * p + 7.0 * v - w
@@ -501,12 +526,6 @@ def next_stop(work, lane, first, save_every):
     work.stop[lane] = stop
 
 
-@inlined
-def time_left(work, lane, width):
-    """Time to a lane's next stop."""
-    return (work.stop[lane] - work.bin[lane]) * width - work.clock[lane]
-
-
 @inner_loop
 def save_lane(plan, work, lane, time, index, expectations, states):
     """Observables ⟨ψ|O|ψ⟩/⟨ψ|ψ⟩ and the normalised state of one lane, `time` after the run began."""
@@ -537,22 +556,41 @@ def save(plan, work, index, expectations, states):
 
 @inlined
 def move(work, lane, time, norm, width):
-    """Advance a lane's clock; its edge populations are those at the end of the piece."""
+    """Advance a lane's clock; its edge populations are the means of those at both ends of the piece."""
     work.hazard[lane] += 1.0 - norm / work.norm[lane]
     for e in range(work.edges.shape[0]):
-        work.edges[e, lane] += work.populations[e, lane] / work.trial[lane] * (time / width)
+        now = work.populations[1, e, lane] / work.trial[lane]
+        work.edges[e, lane] += 0.5 * (work.populations[0, e, lane] + now) * (time / width)
+        work.populations[0, e, lane] = now
     work.clock[lane] += time
+    work.since[lane] += time
     work.norm[lane] = norm
+
+
+@inner_loop
+def look_at_edges(plan, work, lane):
+    """Edge populations of row 0 of `terms`, as those at the beginning of a piece."""
+    for e in range(work.edges.shape[0]):
+        total = 0.0
+        for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
+            r = plan.edge_index[k]
+            total += work.terms[0, 0, r] ** 2 + work.terms[0, 1, r] ** 2
+        work.populations[0, e, lane] = total
 
 
 @kernel
 def finish_click(plan, work, rng, lane, t0, width, times, owner, count):
     """The click of the state in row STATE, at the lane's clock; the state after it in row 0 and in the lane."""
     chosen = click(plan, work, rng)
+    if work.interval[lane] == np.inf:
+        work.interval[lane] = work.since[lane]
+    work.interval[lane] += MEMORY * (work.since[lane] - work.interval[lane])
+    work.since[lane] = 0.0
     if chosen >= 0 and plan.counters[chosen] >= 0:
         time = t0 + work.bin[lane] * width + work.clock[lane]
         times, owner, count = push_click(times, owner, count, lane, time, plan.counters[chosen])
     scatter(plan, work, lane)
+    look_at_edges(plan, work, lane)
     work.norm[lane] = dot(work, 0, 0) if chosen >= 0 else np.nan
     work.threshold[lane] = rng.random()
     return times, owner, count
@@ -577,15 +615,15 @@ def settle(plan, work, rng, lane, t0, width, first, save_every, expectations, st
     if after < work.threshold[lane]:
         gather(plan, work, work.place[0], lane, 0)
         v1, w1 = slopes(plan, work)
-        guess = (work.threshold[lane] - after) / v1
+        guess = np.log(after / work.threshold[lane]) * after / -v1
         time = np.inf
-        if min(-guess, h) * plan.radius <= NEAR:
+        if min(-guess, h) * plan.speed <= NEAR:
             time = locate(plan, work, -h, 0.0, max(guess, -h), v1, w1, work.threshold[lane])
         if time == np.inf:
             gather(plan, work, work.place[1], lane, 0)
             v0, w0 = slopes(plan, work)
             scatter(plan, work, lane)
-            work.aim[lane] = h * quintic(before, h * v0, h * h * w0, after, h * v1, h * h * w1, work.threshold[lane])
+            work.aim[lane] = h * quintic(h, before, v0, w0, after, v1, w1, work.threshold[lane])
             return times, owner, count
         move(work, lane, h + time, work.threshold[lane], width)
         times, owner, count = finish_click(plan, work, rng, lane, t0, width, times, owner, count)
@@ -607,11 +645,11 @@ def settle(plan, work, rng, lane, t0, width, first, save_every, expectations, st
     while work.norm[lane] > 0.0:
         slope, curvature = slopes(plan, work)
         left = time_left(work, lane, width)
-        distance = work.norm[lane] - work.threshold[lane]
+        distance = np.log(work.norm[lane] / work.threshold[lane]) * work.norm[lane]
         if not distance < -slope * left:
             break
         guess = distance / -slope
-        if guess * plan.radius > NEAR:
+        if guess * plan.speed > NEAR:
             work.aim[lane] = guess
             break
         time = locate(plan, work, 0.0, min(2.0 * guess, left), guess, slope, curvature, work.threshold[lane])
@@ -661,6 +699,9 @@ def run_counting(
         for lane in range(work.norm.size):
             work.bin[lane], work.clock[lane], work.aim[lane] = 0, 0.0, np.inf
             next_stop(work, lane, first, save_every)
+            if first == 0:
+                gather(plan, work, work.place[0], lane, 0)
+                look_at_edges(plan, work, lane)
     goal = (offset + n_bins) * width
     while behind(work, width, goal, close):
         advance(plan, work, choose_pieces(plan, work, width))

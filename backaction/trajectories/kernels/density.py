@@ -462,7 +462,8 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
             for o in range(plan.click_ptr[j], plan.click_ptr[j + 1]):
                 add_sandwich(plan.ptr[plan.click_ops[o]], plan.col, values, terms[0], half, state, d, True)
             weight = trace_of(state, d) / trace
-            work.likelihood[lane] *= weight
+            work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
+            work.likelihood[lane] = 1.0
             if weight > 0.0:
                 terms[0] = state
                 trace *= weight
@@ -709,9 +710,9 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 why = NOISE
                 break
             if work.drive.active:
-                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
+                drive_slot(plan, work, np.int64(stage), at_edge, (offset + b) * plan.n_sub + s)
             stage = BEHIND
-            if propagate(plan, work, cur, t0, stage, at_edge, offset + b, s):
+            if propagate(plan, work, cur, t0, np.int64(stage), at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == BEHIND:
@@ -755,9 +756,9 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
             stage = CLOSING
         if stage == CLOSING:
             if work.drive.active:
-                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
+                drive_slot(plan, work, np.int64(stage), at_edge, (offset + b) * plan.n_sub + s)
             stage = CLOSED
-            if propagate(plan, work, cur, t0, stage, at_edge, offset + b, s):
+            if propagate(plan, work, cur, t0, np.int64(stage), at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == CLOSED:
@@ -790,8 +791,8 @@ def run_density(
     owner,
 ):
     """Advance a batch of density matrices over `n_bins` bins; arguments as in `run_ket`."""
-    count = 0
-    b = 0
+    count = np.int64(0)  # not a literal, for which everything below would be compiled once more
+    b = np.int64(0)
     values = complex_values(plan.re, plan.im)
     while True:
         why, b, stage = advance(plan, work, t0, first, offset, b, n_bins, save_every, close, width, current)

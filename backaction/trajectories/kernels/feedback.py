@@ -23,7 +23,8 @@ class FeedbackPlan(NamedTuple):
     sin: np.ndarray
     gain: np.ndarray
     delay: np.ndarray  # (n,) int, steps
-    decay: np.ndarray  # (n,) of the filter in a step; 0: no filter
+    decay: np.ndarray  # (n,) e^{−bandwidth dt} of the filter; 0: no filter
+    held: np.ndarray  # (n,) average of e^{−bandwidth t} over a step
     values: np.ndarray  # (n, d) eigenvalues f
     ptr: np.ndarray  # (2 n, d + 1)
     col: np.ndarray
@@ -60,8 +61,8 @@ def no_feedback() -> FeedbackPlan:
     """No loops."""
     ints, empty = np.zeros(0, dtype=np.int64), np.zeros(0)
     return FeedbackPlan(
-        ints, empty, empty, empty, ints, empty, np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64), ints, empty, empty,
-        ints,
+        ints, empty, empty, empty, ints, empty, empty, np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64), ints, empty,
+        empty, ints,
     )  # fmt: skip
 
 
@@ -77,9 +78,9 @@ def angles(loops, memory, dt, j):
         memory.memory[j, now % length, lane] = increment
         delayed = memory.memory[j, past % length, lane] if past >= 0 else 0.0
         if loops.decay[j] > 0.0:  # ẏ = b (I − y), exact for a current that is constant over the step
-            y = loops.decay[j] * memory.filtered[j, lane] + (1.0 - loops.decay[j]) * delayed / dt
-            memory.filtered[j, lane] = y
-            delayed = y * dt
+            before = memory.filtered[j, lane]
+            memory.filtered[j, lane] = loops.decay[j] * before + (1.0 - loops.decay[j]) * delayed / dt
+            delayed = loops.held[j] * before * dt + (1.0 - loops.held[j]) * delayed
         memory.angle[lane] = loops.gain[j] * delayed
 
 

@@ -384,7 +384,8 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
                 if plan.counters[j] == work.given_owner[k]:
                     csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, terms[0], state)
                     weight = norm2(state) / norm2(terms[0])
-            work.likelihood[lane] *= weight
+            work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
+            work.likelihood[lane] = 1.0
             if weight > 0.0:
                 terms[0] = state
             k += 1
@@ -581,11 +582,11 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 why = NOISE
                 break
             if work.drive.active:
-                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
+                drive_slot(plan, work, np.int64(stage), at_edge, (offset + b) * plan.n_sub + s)
             half = n_diffusive > 0 and at_edge
             apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
             stage = BEHIND
-            if settle(plan, work, t0, stage, at_edge, offset + b, s):
+            if settle(plan, work, t0, np.int64(stage), at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == BEHIND:
@@ -629,10 +630,10 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
             stage = CLOSING
         if stage == CLOSING:
             if work.drive.active:
-                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
+                drive_slot(plan, work, np.int64(stage), at_edge, (offset + b) * plan.n_sub + s)
             apply(plan, work, plan.slots[1], cur)
             stage = CLOSED
-            if settle(plan, work, t0, stage, at_edge, offset + b, s):
+            if settle(plan, work, t0, np.int64(stage), at_edge, offset + b, s):
                 why = JUMP
                 break
         if stage == CLOSED:
@@ -695,8 +696,8 @@ def run_ket(
     times, owner, count
         The buffers (grown if need be) and how many clicks they hold.
     """
-    count = 0
-    b = 0
+    count = np.int64(0)  # not a literal, for which everything below would be compiled once more
+    b = np.int64(0)
     values = complex_values(plan.re, plan.im)
     while True:
         why, b, stage = advance(plan, work, t0, first, offset, b, n_bins, save_every, close, width, current)

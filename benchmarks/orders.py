@@ -1,0 +1,45 @@
+"""Weak and strong orders, measured: the table of docs/accuracy.md.  About two minutes on a slow core.
+
+Weak: slope of the error per time of the average of one step, by quadrature over its noise.  Strong: slope of the root
+mean square distance between paths and the same paths from their own records, added up to longer steps.
+
+    python benchmarks/orders.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import backaction as ba
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from trajectories.one_step import CASES, slope, strong_errors, weak_errors
+
+WEAK = 0.02 / 2.0 ** np.arange(4)
+STRONG = 64 * 2 ** np.arange(5)
+
+
+def main() -> None:
+    print("| detectors | level | scheme | weak order | error per time | strong order | error of a path |")
+    print("|---|---|---|---|---|---|---|")
+    for name, case in CASES.items():
+        for level in ("ket", "density") if case.ket else ("density",):
+            for scheme in (ba.Splitting(), ba.Rouchon()):
+                counts = any(d.kind == "jumps" for d in case.unraveling.detectors)
+                weak, bias = "—", "—"  # clicks have no average that is a state vector
+                if not (counts and level == "ket"):
+                    errors = weak_errors(case, scheme, level, WEAK)
+                    weak, bias = f"{slope(WEAK, errors):.2f}", f"{errors[1]:.1e}"
+                paths = strong_errors(case, scheme, level, STRONG)
+                strong = slope(case.duration / STRONG, paths)
+                print(
+                    f"| {name} | {level} | {type(scheme).__name__} | {weak} | {bias} | {strong:.2f} | {paths[1]:.1e} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The likelihood of records as a probability density, and how much a record of coarse bins knows."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import product
+
+import numpy as np
+import pytest
+import qutip
+from scipy.special import roots_hermitenorm, roots_legendre
+
+import backaction as ba
+from backaction.systems import driven_qubit, two_spins
+from physics.helpers import CONTROL, LIMIT, fitted_order, run, worst
+
+S = ba.Spin("s")
+SPINS = two_spins(gamma_plus=0.5, gamma_minus=1.0, coupling=1.0, detuning=0.5)
+Homodyne, Heterodyne, Jumps = ba.Homodyne, ba.Heterodyne, ba.QuantumJumps
+
+
+def qubit(rabi=2.0, detuning=0.3, gamma=1.0, dephasing=0.3):
+    """A driven qubit with dephasing that nobody watches."""
+    channels = {"loss": gamma**0.5 * S.sm}
+    if dephasing:
+        channels["dephasing"] = (dephasing / 2) ** 0.5 * 2 * S.sz
+    return ba.System(rabi * S.sx + detuning * S.sz, channels, {"excited": S.sp * S.sm, "sz": 2 * S.sz})
+
+
+def condition(system, unraveling, record, **options):
+    """`condition` on bins as wide as they are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The bins of the record", RuntimeWarning)
+        return ba.condition(system, unraveling, record, max_error=np.inf, progress=False, **options)
+
+
+def likelihood(system, unraveling, record, **options):
+    """ln Λ, one per record."""
+    return condition(system, unraveling, record, **options)["log_likelihood"].values
+
+
+# === over records of white noise and of clicks at rate 1 the likelihood has mean 1: Λ is a density
+
+
+def noise_nodes(unraveling, dt, nodes=5, spread=1.0):
+    """Increments of all diffusive detectors over one step, and their weights: Gauss–Hermite, exact to order 9."""
+    x, w = roots_hermitenorm(nodes)
+    x, w = spread * x, w / w.sum()
+    diffusive = [d for d in unraveling.detectors if d.kind != "jumps"]
+    sizes = [1 if d.kind == "homodyne" else 2 for d in diffusive]
+    grid = np.array(list(product(range(nodes), repeat=sum(sizes)))).reshape(nodes ** sum(sizes), sum(sizes))
+    currents, at = {}, 0
+    for d, size in zip(diffusive, sizes, strict=True):
+        parts = x[grid[:, at : at + size]].T / np.sqrt(dt)
+        currents[f"current_{d.name}"] = parts[0] if size == 1 else (parts[0] + 1j * parts[1]) / np.sqrt(2)
+        at += size
+    return currents, w[grid].prod(axis=1)
+
+
+def click_nodes(unraveling, dt, most=3, nodes=3):
+    """Click times in [0, dt) of all counters together, up to `most`; weights of Poisson processes of rate 1."""
+    counters = [d.name for d in unraveling.detectors if d.kind == "jumps"]
+    u, w = roots_legendre(nodes)
+    u, w = (1 + u) / 2, w / 2
+    found = []
+    for n in range(most + 1 if counters else 1):
+        for index in product(range(nodes), repeat=n):
+            times, weight = [0.0], np.exp(-dt * len(counters))
+            for i in index:  # ordered: each between the last one and the end
+                weight *= (dt - times[-1]) * w[i]
+                times.append(times[-1] + (dt - times[-1]) * u[i])
+            for owners in product(counters, repeat=n):
+                pairs = list(zip(times[1:], owners, strict=True))
+                found.append(({c: [t for t, o in pairs if o == c] for c in counters}, weight))
+    return found
+
+
+def mean_likelihood(system, unraveling, dt, spread=1.0, **options):
+    """E Λ − 1 over one step, by quadrature."""
+    currents, weights = noise_nodes(unraveling, dt, spread=spread)
+    configurations = click_nodes(unraveling, dt)
+    record = {"times": [0.0, dt]}
+    for name, values in currents.items():
+        record[name] = np.tile(values, len(configurations))[:, None]
+    for d in unraveling.detectors:
+        if d.kind == "jumps":
+            record[f"click_time_{d.name}"] = [c[d.name] for c, _ in configurations for _ in weights]
+    total = np.concatenate([weight * weights for _, weight in configurations])
+    values = likelihood(system, unraveling, record, step=2 * dt, **options)
+    return float(total @ np.exp(values) - 1)
+
+
+MIXED = {"s": ba.spin(2.0, 0.5)}
+#: system, unraveling, initial state, level, largest |E Λ − 1|: entries of propagators below 1e-10 are dropped.
+DENSITIES = {
+    "homodyne": (qubit(dephasing=0), Homodyne("loss", phase=0.4), MIXED, "ket", 1e-12),
+    "heterodyne": (qubit(dephasing=0), Heterodyne("loss"), MIXED, "ket", 1e-12),
+    "inefficient homodyne": (qubit(), Homodyne("loss", efficiency=0.6), MIXED, "density", 1e-12),
+    "inefficient heterodyne": (qubit(), Heterodyne("loss", efficiency=0.6), MIXED, "density", 1e-12),
+    "not commuting": (SPINS, Homodyne("coupling") + Heterodyne("loss_a", efficiency=0.8), None, "density", 1e-9),
+    "clicks": (qubit(dephasing=0), Jumps("loss"), MIXED, "ket", 1e-9),
+    "dark counts": (qubit(), Jumps("loss", efficiency=0.6, dark_rate=0.4), MIXED, "density", 1e-9),
+    "both": (SPINS, Homodyne("coupling") + Jumps("loss_a", "loss_b", efficiency=0.7), None, "density", 1e-9),
+}
+
+
+@pytest.mark.parametrize("scheme", [ba.Splitting(), ba.Rouchon()], ids=repr)
+@pytest.mark.parametrize("case", DENSITIES)
+def test_mean_likelihood_is_one(case, scheme):
+    system, unraveling, initial, level, tolerance = DENSITIES[case]
+    options = {"initial": initial, "level": level, "scheme": scheme}
+    counts = any(d.kind == "jumps" for d in unraveling.detectors)
+    dt = 0.005 if counts else 0.02  # of more than three clicks
+    defect = mean_likelihood(system, unraveling, dt, **options)
+    print(f"{case}, {scheme}: E Λ − 1 = {defect:.1e}")
+    assert abs(defect) < tolerance
+    if any(d.kind != "jumps" for d in unraveling.detectors):  # noise of another level is not the reference
+        assert abs(mean_likelihood(system, unraveling, dt, spread=1.05, **options)) > 100 * tolerance
+
+
+# === over records of one model, the likelihood ratio with another has mean 1
+
+#: model, another one, unraveling
+RATIOS = {
+    "homodyne": (qubit(), qubit(rabi=2.45), Homodyne("loss", phase=1.2, efficiency=0.7)),
+    "heterodyne": (qubit(), qubit(gamma=1.45), Heterodyne("loss", efficiency=0.7)),
+    "counting": (qubit(), qubit(gamma=1.4), Jumps("loss", efficiency=0.7, dark_rate=0.2)),
+    "both": (
+        SPINS,
+        two_spins(gamma_plus=0.5, gamma_minus=1.35, coupling=1.0, detuning=0.5),
+        Heterodyne("loss_a", efficiency=0.8) + Jumps("loss_b", dark_rate=0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("ntraj", [1500, pytest.param(40000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", RATIOS)
+def test_mean_likelihood_ratio_is_one(case, ntraj):
+    """E_θ[Λ_θ'/Λ_θ] = 1, where θ' is far enough for the ratio to vary by a factor."""
+    system, other, unraveling = RATIOS[case]
+    times = np.linspace(0, 4, 81)
+    options = {"step": 0.05, "n_jobs": 1}
+
+    def log_ratio(data):
+        return likelihood(other, unraveling, data, **options) - likelihood(system, unraveling, data, **options)
+
+    found = log_ratio(run(system, unraveling, times, ntraj, seed=5, step=0.05))
+    assert 0.2 < found.var() < 0.5
+    off = worst(np.exp(found), 1.0)
+    # records of the other model, and the second moment in place of the first
+    controls = [worst(np.exp(log_ratio(run(other, unraveling, times, ntraj, seed=6, step=0.05))), 1.0)]
+    controls.append(worst(np.exp(-found), 1.0))
+    print(f"{case}: mean {np.exp(found).mean():.4f}, {off:.1f} σ, Var ln {found.var():.2f}; controls {controls}")
+    assert off < LIMIT
+    assert min(controls) > CONTROL
+    if ntraj > 10000:
+        assert np.exp(found).mean() == pytest.approx(1.0, abs=0.02)
+
+
+# === a wrong model of the detector gives another estimate
+
+
+def estimate(values, log_likelihoods):
+    """Maximum of the parabola through three points of Σ ln Λ, and its standard error."""
+    a, b, _ = np.polyfit(values - values[1], log_likelihoods - log_likelihoods[1], 2)
+    assert a < 0
+    return values[1] - b / (2 * a), 1 / np.sqrt(-2 * a)
+
+
+#: what is estimated; model and detector of the conditioning
+WRONG = {
+    "√η → η": ("rabi", {}, {"efficiency": 0.36}),
+    "phase + 0.1": ("detuning", {}, {"phase": 1.3}),
+    "dephasing dropped": ("gamma", {"dephasing": 0.0}, {}),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_conditioning_moves_the_estimate(case):
+    parameter, model, detector = WRONG[case]
+    true = {"rabi": 2.0, "detuning": 0.3, "gamma": 1.0}[parameter]
+    seen = {"phase": 1.2, "efficiency": 0.6}
+    data = run(qubit(), Homodyne("loss", **seen), np.linspace(0, 20, 401), 400, seed=7, step=0.05)
+    values = true + 0.15 * np.array([-1.0, 0.0, 1.0])
+
+    def fitted(model, **changes):
+        unraveling = Homodyne("loss", **{**seen, **changes})
+        curve = [likelihood(qubit(**{parameter: v}, **model), unraveling, data, step=0.05).sum() for v in values]
+        return estimate(values, np.array(curve))
+
+    (right, error), (wrong, _) = fitted({}), fitted(model, **detector)
+    print(f"{case}: {parameter} = {true}: {right:.4f} ± {error:.4f}; {wrong:.4f}, {(wrong - right) / error:.1f} σ away")
+    assert abs(right - true) < LIMIT * error
+    assert abs(wrong - true) > LIMIT * error
+
+
+# === what bins do not say
+
+
+def test_coarse_records():
+    """How far P_e is from that of the record within its bins; a driven qubit, Ω = 5γ, homodyne detection, η = 1."""
+    system, unraveling = driven_qubit(rabi=5.0, gamma=1.0), Homodyne("loss", phase=np.pi / 2)
+    fine, duration, ntraj = 0.00025, 3.0, 16
+    times = fine * np.arange(round(duration / fine) + 1)
+    options = {"observables": ("excited",), "states": True}
+    data = run(system, unraveling, times, ntraj, seed=8, step=1.0, save_every=400, **options)
+    expected = {0.001: 0.0005, 0.01: 0.0047, 0.05: 0.025, 0.1: 0.048}
+    for width, known in expected.items():
+        n = round(width / fine)
+        current = data["current_loss"].values.reshape(ntraj, -1, n).mean(axis=2)
+        record = {"times": times[::n], "current_loss": current}
+        found = condition(
+            system, unraveling, record, step=max(fine, width / 40), save_every=400 // n, seed=0, **options
+        )
+        error = float(np.sqrt(np.mean((found["expect_excited"].values - data["expect_excited"].values) ** 2)))
+        overlap = abs((found["state"].values.conj() * data["state"].values).sum(axis=-1)) ** 2
+        distance = float(np.sqrt(np.mean(1 - np.minimum(overlap, 1))))
+        estimated = found.attrs["bin_error"]
+        print(
+            f"bins of {width}: P_e within {error:.5f} (known: {known}), states {distance:.5f}, estimate {estimated:.5f}"
+        )
+        assert known / 1.5 < error < known * 1.5
+        assert distance / 1.6 < estimated < distance * 1.6
+
+
+# === QuTiP
+
+
+def test_qutip__replayed_noise():
+    """QuTiP's solution for a Wiener path is what its record says."""
+    system, efficiency, phase = qubit(), 0.6, 0.4
+    lowered = system.lower()
+    dense = {name: qutip.Qobj(L.toarray()) for name, L in lowered.channels.items()}
+    H, seen = qutip.Qobj(lowered.H.toarray()), np.exp(-1j * phase) * np.sqrt(efficiency) * dense["loss"]
+    lost = [np.sqrt(1 - efficiency) * dense["loss"], dense["dephasing"]]
+    fine, n, paths = 0.0025, 400, 4
+    times = fine * np.arange(n + 1)
+    ground = qutip.Qobj(lowered.state(None))
+    solver = qutip.SMESolver(
+        H, [seen], c_ops=lost, options={"method": "platen", "dt": fine, "store_states": True, "progress_bar": ""}
+    )
+    dW = np.random.default_rng(9).normal(0, np.sqrt(fine), (paths, n))
+    results = [solver.run_from_experiment(ground, times, w[None], e_ops=[seen + seen.dag()]) for w in dW]
+    signal = np.array([r.expect[0] for r in results])
+    dY = dW + 0.5 * fine * (signal[:, 1:] + signal[:, :-1])
+    states = np.array([r.states[-1].full() for r in results])
+    steps, errors = fine * np.array([16, 8, 4, 2]), []
+    for k in (16, 8, 4, 2):
+        record = {"times": times[::k], "current_loss": dY.reshape(paths, -1, k).sum(axis=2) / (k * fine)}
+        options = {"step": 1.0, "states": True}
+        found = condition(system, Homodyne("loss", phase=phase, efficiency=efficiency), record, **options)
+        difference = found["state"].values[:, -1] - states
+        errors.append(float(np.sqrt(0.5 * np.mean(np.sum(abs(difference) ** 2, axis=(1, 2))))))
+    print(f"QuTiP: {errors}, order {fitted_order(steps, errors):.2f}")
+    assert errors[-1] < 2e-3
+    assert fitted_order(steps, errors) == pytest.approx(1.0, abs=0.4)
+    spoiled = condition(system, Homodyne("loss", phase=-phase, efficiency=efficiency), record, **options)
+    assert abs(spoiled["state"].values[:, -1] - states).max() > 0.05

@@ -1,0 +1,218 @@
+"""`condition`: what `simulate` had, from the record alone; how records are read; what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import backaction as ba
+from backaction.systems import driven_qubit, qnd_qubit, two_spins
+from backaction.trajectories import ensemble
+
+QUBIT = driven_qubit(rabi=2.0, gamma=1.0, detuning=0.3)
+SPINS = two_spins(gamma_plus=0.5, gamma_minus=1.0, coupling=1.0, detuning=0.5)
+S = ba.Spin("s")
+DRIVEN = ba.System([0.3 * S.sz, (S.sx, lambda t: 1 + np.cos(5 * t))], {"loss": S.sm}, {"sz": 2 * S.sz})
+Homodyne, Heterodyne, Jumps = ba.Homodyne, ba.Heterodyne, ba.QuantumJumps
+
+SPLITTING, ROUCHON = ba.Splitting(), ba.Rouchon()
+ALL = Homodyne("pump_a", "pump_b", "coupling") + Heterodyne("loss_a") + Jumps("loss_b")
+#: system, unraveling, level; channels of `SPINS` that are not named are unwatched, "coupling" commutes with no other.
+CASES = {
+    "homodyne": (QUBIT, Homodyne("loss", phase=0.4), "ket"),
+    "heterodyne": (QUBIT, Heterodyne("loss"), "ket"),
+    "clicks": (QUBIT, Jumps("loss"), "ket"),
+    "all kinds": (SPINS, ALL, "ket"),
+    "driven": (DRIVEN, Homodyne("loss", phase=ba.LocalOscillator(3.0)), "ket"),
+    "inefficient homodyne": (QUBIT, Homodyne("loss", phase=0.4, efficiency=0.6), "density"),
+    "inefficient heterodyne": (QUBIT, Heterodyne("loss", efficiency=0.6), "density"),
+    "dark counts": (QUBIT, Jumps("loss", efficiency=0.6, dark_rate=0.3), "density"),
+    "joined": (SPINS, Jumps(("loss_a", "loss_b"), dark_rate=0.5) + Heterodyne("coupling"), "density"),
+    "not commuting": (SPINS, Homodyne("coupling") + Heterodyne("loss_a", efficiency=0.8) + Jumps("loss_b"), "density"),
+}
+TIMES = np.concatenate([np.linspace(0, 0.2, 11), 0.2 + 0.015 * np.arange(1, 8)])  # two widths
+
+
+def states_of(data):
+    """Density matrices, whatever the level."""
+    state = data["state"].values
+    return state if data.attrs["level"] == "density" else state[..., :, None] * state[..., None, :].conj()
+
+
+@pytest.mark.parametrize("scheme", [SPLITTING, ROUCHON], ids=repr)
+@pytest.mark.parametrize("case", CASES)
+def test_one_step_per_bin__the_states_that_simulate_had(case, scheme):
+    system, unraveling, level = CASES[case]
+    if system is DRIVEN and scheme == ROUCHON:
+        pytest.skip("not offered")
+    options = {"level": level, "scheme": scheme, "step": 1.0, "observables": system.observables, "states": True}
+    data = ba.simulate(system, unraveling, TIMES, 9, seed=1, progress=False, **options)
+    found = ba.condition(system, unraveling, data, max_error=np.inf, progress=False, **options)
+    for name in found.data_vars:
+        if str(name).startswith("expect_"):
+            np.testing.assert_allclose(found[name], data[name], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(states_of(found), states_of(data), rtol=0, atol=1e-10)
+    if level == "ket":  # the density matrix of a pure state takes the same path up to the order of the step
+        options["level"] = "density"
+        mixed = ba.condition(system, unraveling, data, max_error=np.inf, progress=False, **options)
+        assert abs(states_of(mixed) - states_of(data)).max() < 1e-3
+        assert abs(mixed["log_likelihood"] - found["log_likelihood"]).max() < 1e-3
+    wrong = ba.Unraveling(
+        ba.unravelings.detectors.Detector(d.kind, d.channels, 0.8 * d.efficiency, d.phase, d.dark_rate)
+        for d in unraveling.detectors
+    )
+    spoiled = ba.condition(system, wrong, data, max_error=np.inf, progress=False, **{**options, "level": "density"})
+    assert abs(states_of(spoiled) - states_of(data)).max() > 1e-3
+
+
+@pytest.mark.parametrize("case", ["all kinds", "not commuting"])
+def test_same_bits__however_the_work_is_cut(case, monkeypatch):
+    system, unraveling, level = CASES[case]
+    data = ba.simulate(system, unraveling, TIMES, 11, seed=2, progress=False)
+    options = {"level": level, "step": 0.01, "observables": system.observables, "states": True, "progress": False}
+    first = ba.condition(system, unraveling, data, seed=0, **options)
+    threads = ba.condition(system, unraveling, data, seed=0, n_jobs=2, **options)
+    monkeypatch.setattr(ensemble, "BLOCK_WORK", 1.0)
+    slices = ba.condition(system, unraveling, data, seed=0, **options)
+    assert first.identical(threads)
+    assert first.identical(slices)
+
+
+def as_arrays(data):
+    """A dataset's record as plain arrays."""
+    edges = np.append(data["bin"] - data["bin_width"] / 2, data["bin"][-1] + data["bin_width"][-1] / 2)
+    record = {"times": edges}
+    for name in map(str, data.data_vars):
+        if name.startswith("current_"):
+            record[name] = data[name].values
+        elif name.startswith("click_time_"):
+            counts = data[name.replace("time", "count")].values
+            record[name] = np.split(data[name].values, np.cumsum(counts)[:-1])
+    return record
+
+
+def test_plain_arrays():
+    system, unraveling, _ = CASES["not commuting"]
+    data = ba.simulate(system, unraveling, TIMES, 5, seed=2, progress=False, observables=("sz_a",))
+    options = {"observables": ("sz_a",), "progress": False, "seed": 0}
+    expected = ba.condition(system, unraveling, data, **options)
+    record = as_arrays(data)
+    found = ba.condition(system, unraveling, record, **options)
+    for name in ("expect_sz_a", "log_likelihood"):  # edges that come from centres and widths are rounded
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-10)
+    one = {k: v if k == "times" else v[3] for k, v in record.items()}
+    alone = ba.condition(system, unraveling, one, **options)
+    np.testing.assert_allclose(alone["log_likelihood"], expected["log_likelihood"][[3]], rtol=0, atol=1e-10)
+
+
+def test_counts_without_times():
+    """Times are drawn inside their bins: of narrow ones, almost the same states; the same seed, the same times."""
+    system, unraveling = QUBIT, Jumps("loss", efficiency=0.8)
+    times = np.linspace(0, 4, 401)
+    data = ba.simulate(system, unraveling, times, 8, seed=3, progress=False)
+    options = {"observables": ("excited",), "progress": False}
+    exact = ba.condition(system, unraveling, data, **options)
+    counts = {"times": times, "counts_loss": data["counts_loss"].values}
+    found, again, other = (ba.condition(system, unraveling, counts, seed=s, **options) for s in (0, 0, 1))
+    assert found.identical(again)
+    assert 0 < abs(found["expect_excited"] - other["expect_excited"]).max() < 0.05
+    assert 0 < abs(found["expect_excited"] - exact["expect_excited"]).max() < 0.05
+    assert 0 < found.attrs["bin_error"] < 0.01
+    assert exact.attrs["bin_error"] == 0
+
+
+def test_wide_bins():
+    data = ba.simulate(QUBIT, Homodyne("loss"), np.linspace(0, 2, 41), 4, seed=4, progress=False, step=0.005)
+    with pytest.warns(RuntimeWarning, match="The bins of the record leave an error of .*%") as caught:
+        found = ba.condition(QUBIT, Homodyne("loss"), data, progress=False)
+    assert caught[0].filename == __file__
+    assert 0.01 < found.attrs["bin_error"] < 0.1
+    with pytest.raises(ValueError, match=r"bins too wide .* Record with narrower bins, or accept it with max_error=0"):
+        ba.condition(QUBIT, Homodyne("loss"), data, max_error=0.005, progress=False)
+
+
+# === what is refused
+
+EDGES = np.linspace(0, 0.1, 6)
+CURRENT = np.zeros((3, 5))
+
+
+def changed(**changes):
+    return {k: v for k, v in {"times": EDGES, "current_loss": CURRENT, **changes}.items() if v is not None}
+
+
+@pytest.mark.parametrize(
+    "detector, record, message",
+    [
+        (Homodyne, CURRENT, 'must be a dataset of `simulate` or a mapping with "times" .* but is ndarray'),
+        (Homodyne, changed(times=None), 'must hold the bin edges as "times"'),
+        (Homodyne, changed(times=EDGES[::-1]), "`times` must increase strictly"),
+        (Homodyne, changed(current_loss=None), r"must hold 'current_loss' for the homodyne detector of loss, but has"),
+        (
+            Homodyne,
+            changed(current_loss=CURRENT[:, 1:]),
+            r"\(n_bins,\) or \(ntraj, n_bins\) with 5 bins.*\(3, 4\)",
+        ),
+        (Homodyne, changed(current_loss=CURRENT[:, :, None]), "must have shape"),
+        (Homodyne, changed(current_loss=CURRENT.astype(str)), "of type <U"),
+        (Homodyne, changed(current_loss=CURRENT + np.nan), "must be finite, but holds NaN or infinity"),
+        (Homodyne, changed(current_loss=CURRENT + 0j), "must be real for a homodyne detector"),
+        (Homodyne, changed(current_loss=CURRENT[:0]), "must hold at least one record"),
+        (Heterodyne, changed(), "must be complex for a heterodyne detector"),
+        (Jumps, changed(), "must hold 'click_time_loss' or 'counts_loss' for the counter of loss"),
+        (Jumps, changed(click_time_loss=[0.05, 0.1]), r"must lie in \[0, 0.1\), but reaches from 0.05 to 0.1"),
+        (Jumps, changed(click_time_loss=[-0.1]), "but reaches from -0.1"),
+        (Jumps, changed(click_time_loss=[np.nan]), "must hold finite times"),
+        (Jumps, changed(counts_loss=CURRENT[:, 1:]), "must have shape"),
+        (Jumps, changed(counts_loss=CURRENT - 1), "must hold integers >= 0"),
+        (Jumps, changed(counts_loss=CURRENT + 0.5), "must hold integers >= 0"),
+        (Jumps, changed(click_time_loss=[0.01, 0.01]), "the model excludes a click of record 0"),
+    ],
+)
+def test_bad_records(detector, record, message):
+    with pytest.raises(ValueError, match=message):
+        ba.condition(QUBIT, detector("loss"), record, progress=False)
+
+
+def test_bad_records__datasets():
+    data = ba.simulate(QUBIT, Homodyne("loss"), EDGES, 2, seed=0, progress=False)
+    with pytest.raises(ValueError, match="must have the coordinates 'bin' and 'bin_width'"):
+        ba.condition(QUBIT, Homodyne("loss"), data.drop_vars("bin_width"), progress=False)
+
+
+def test_bad_records__different_numbers():
+    record = {"times": EDGES, "current_loss_a": CURRENT, "current_loss_b": CURRENT[:2]}
+    with pytest.raises(ValueError, match=r"as many records of every detector, but has .*: 3, .*: 2"):
+        ba.condition(SPINS, Homodyne("loss_a", "loss_b"), record, progress=False)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"system": None}, "`system` must be a backaction System"),
+        ({"unraveling": None}, "must have a recorded detector"),
+        ({"unraveling": Homodyne("loss", recorded=False)}, "must have a recorded detector"),
+        ({"unraveling": Homodyne("pump")}, "must be one of the system's channels"),
+        ({"level": "ket", "unraveling": Homodyne("loss", efficiency=0.5)}, '`level` must be "density"'),
+        ({"initial": np.eye(2)[None].repeat(2, 0) / 2}, "holds 2 states, but `ntraj` is 3"),
+        ({"step": 0.0}, "`step` must be a positive time"),
+    ],
+)
+def test_bad_input(change, message):
+    arguments = {"system": QUBIT, "unraveling": Homodyne("loss"), "record": changed(), **change}
+    with pytest.raises(ValueError, match=message):
+        ba.condition(progress=False, **arguments)
+
+
+def test_likelihood_of_long_records():
+    """Its logarithm is taken before it leaves the range of doubles, however many clicks are in a bin."""
+    system, times = qnd_qubit(1.0), np.linspace(0, 5, 6)
+    clicks = 0.0005 + 0.001 * np.arange(5000)
+    found = ba.condition(
+        system, Jumps("probe", dark_rate=1e-3), {"times": times, "click_time_probe": clicks}, progress=False
+    )
+    assert float(found["log_likelihood"][0]) == pytest.approx(5000 * np.log(1.001) - 0.001 * 5, abs=1e-8)
+    assert ba.condition(
+        system, Jumps("probe", efficiency=1e-9, dark_rate=1e-12), {"times": times, "click_time_probe": clicks},
+        progress=False,
+    )["log_likelihood"][0] == pytest.approx(5000 * np.log(1.001e-9) + 5, rel=1e-9)  # fmt: skip

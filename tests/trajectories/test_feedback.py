@@ -1,0 +1,295 @@
+"""Feedback against Wiseman and Milburn's master equation, closed forms along records, and delay equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import qutip
+import scipy.linalg as la
+
+import backaction as ba
+from backaction.systems import Spin, System, damped_cavity
+from physics.helpers import CONTROL, LIMIT, fitted_order, z_scores
+from trajectories.given import along, average_of_steps, trace_norm
+from trajectories.one_step import liouvillian
+
+q = Spin("q")
+QUBIT = System(0.8 * q.sx + 0.3 * q.sz, {"loss": q.sm, "pump": 0.5 * q.sp}, {"sx": q.sx, "sy": q.sy, "sz": q.sz})
+BARE = System(0.8 * q.sx + 0.3 * q.sz, {"loss": q.sm}, {"sx": q.sx, "sy": q.sy, "sz": q.sz})
+F = 0.6 * q.sy + 0.35 * q.sx
+
+
+def master_equation(system, loop, kind, efficiency, phase=0.0):
+    """𝓛 with feedback; homodyne: Wiseman and Milburn; heterodyne: the noise fed back has variance dt/2.
+
+    With s = gain Re[e^{−iφ}dZ] over white noise, E s dZ* = gain e^{−iφ}dt/2 and E s² = gain² dt/2.
+    """
+    lowered = system.lower()
+    H = lowered.H.toarray()
+    L = liouvillian(H, [c.toarray() for c in lowered.channels.values()])
+    c = np.sqrt(efficiency) * np.exp(-1j * phase) * lowered.channels["loss"].toarray()
+    f = lowered.operator(loop.F, "F").toarray()
+    one = np.eye(len(f))
+    commutator = np.kron(f, one) - np.kron(one, f.T)
+    gathered = np.kron(c, one) + np.kron(one, c.conj())
+    part = 1.0 if kind == "homodyne" else 0.5
+    return L - 1j * loop.gain * part * commutator @ gathered - 0.5 * loop.gain**2 * part * commutator @ commutator
+
+
+#: system, unraveling, kind, η, phase of the current, level
+PROPORTIONAL = {
+    "homodyne": (QUBIT, ba.Homodyne("loss", phase=0.4, efficiency=0.6), "homodyne", 0.6, 0.4, "density"),
+    "heterodyne": (QUBIT, ba.Heterodyne("loss", efficiency=0.6), "heterodyne", 0.6, 1.1, "density"),
+    "homodyne, ket": (BARE, ba.Homodyne("loss", phase=0.4), "homodyne", 1.0, 0.4, "ket"),
+    "heterodyne, ket": (BARE, ba.Heterodyne("loss"), "heterodyne", 1.0, 1.1, "ket"),
+}
+
+
+def loop_of(kind, phase, gain=0.7):
+    return ba.Feedback("loss", F, gain=gain, phase=phase if kind == "heterodyne" else 0.0)
+
+
+def map_of_a_step(case, dt, gain=0.7):
+    """The average of one step as a matrix on stacked rows, from four states that span the others."""
+    system, unraveling, kind, _, phase, level = PROPORTIONAL[case]
+    kets = np.array([[1, 0], [0, 1], [np.sqrt(0.5), np.sqrt(0.5)], [np.sqrt(0.5), 1j * np.sqrt(0.5)]])
+    edges = np.array([0.0, dt])
+    loop = loop_of(kind, phase, gain)
+    after = [average_of_steps(system, unraveling, edges, ket, 9, loop, level).reshape(-1) for ket in kets]
+    before = [np.outer(ket, ket.conj()).reshape(-1) for ket in kets]
+    return np.array(after).T @ la.inv(np.array(before).T)
+
+
+@pytest.mark.parametrize("case", PROPORTIONAL)
+def test_the_average_follows_the_master_equation_to_first_order(case):
+    """Deterministic: (average of a step)^n against e^{𝓛T}."""
+    system, _, kind, efficiency, phase, _ = PROPORTIONAL[case]
+    rho = np.array([[0.7, 0.2 - 0.3j], [0.2 + 0.3j, 0.3]])
+    duration, steps = 1.0, np.array([20, 40, 80])
+
+    def errors(gain, told):
+        L = master_equation(system, loop_of(kind, phase, told), kind, efficiency, phase)
+        expected = (la.expm(duration * L) @ rho.reshape(-1)).reshape(2, 2)
+        out = []
+        for n in steps:
+            found = np.linalg.matrix_power(map_of_a_step(case, duration / n, gain), n) @ rho.reshape(-1)
+            out.append(trace_norm(found.reshape(2, 2) - expected))
+        return np.array(out)
+
+    good = errors(0.7, 0.7)
+    order = fitted_order(duration / steps, good)
+    print(f"feedback, {case}: {good}, order {order:.2f}")
+    assert 0.8 < order < 2.3
+    assert good[-1] < 0.02
+    wrong = errors(0.7, -0.7)
+    assert wrong[-1] > 0.1
+    assert fitted_order(duration / steps, wrong) < 0.2
+
+
+@pytest.mark.parametrize("case", PROPORTIONAL)
+def test_ensembles_follow_the_master_equation(case):
+    system, unraveling, kind, efficiency, phase, level = PROPORTIONAL[case]
+    times = np.linspace(0, 2, 6)
+    names = list(system.observables)
+    loop = loop_of(kind, phase)
+    data = ba.simulate(
+        system, unraveling, times, 2048, seed=3, level=level, observables=names, feedback=loop, step=0.01,
+        progress=False,
+    )  # fmt: skip
+    found = np.stack([data[f"expect_{n}"].values[:, 1:] for n in names], axis=-1)
+    lowered = system.lower()
+    psi = lowered.state()
+    rho = np.outer(psi, psi.conj()).reshape(-1)
+    operators = [lowered.observables[n].toarray().T.reshape(-1) for n in names]
+
+    def miss(gain):
+        L = master_equation(system, loop_of(kind, phase, gain), kind, efficiency, phase)
+        means = np.array([[o @ la.expm(L * t) @ rho for o in operators] for t in times[1:]]).real
+        return abs(z_scores(found, means)).max()
+
+    print(f"feedback ensemble, {case}: z {miss(0.7):.2f}, wrong sign {miss(-0.7):.1f}")
+    assert miss(0.7) < LIMIT
+    assert miss(-0.7) > CONTROL
+    assert abs(np.linalg.norm(found, axis=-1)).max() < 1 + 1e-9  # a state stays one
+
+
+# === along a record: a cavity whose coherent state follows the fed-back current
+
+KAPPA, LEVELS = 1.0, 16
+CAVITY = damped_cavity(kappa=KAPPA, levels=LEVELS)
+a = qutip.destroy(LEVELS)
+DISPLACE = (1j * (a.dag() - a)).full()  # H = s i(a† − a): α̇ = s
+
+
+def cavity(**changes):
+    return ba.Feedback("loss", DISPLACE, **{"gain": -0.3, **changes})
+
+
+def follow(times, current, alpha, gain, delay=0.0, bandwidth=None):
+    """α at the edges: α̇ = −κα/2 + gain y, y the delayed and filtered current, constant over bins.
+
+    Exact for kicks in the middles of bins, which is what P(dt/2) D F P(dt/2) does.
+    """
+    dt = times[1] - times[0]
+    shift = round(delay / dt)
+    past = np.concatenate([np.zeros(shift), current])[: len(current)]
+    y, out = 0.0, [alpha]
+    for I in past:
+        push = I
+        if bandwidth is not None:
+            decay = np.exp(-bandwidth * dt)
+            held = (1 - decay) / (bandwidth * dt)
+            push, y = held * y + (1 - held) * I, decay * y + (1 - decay) * I
+        alpha = np.exp(-KAPPA * dt / 4) * (np.exp(-KAPPA * dt / 4) * alpha + gain * push * dt)
+        out.append(alpha)
+    return np.array(out)
+
+
+LOOPS = {
+    "immediate": {},
+    "delayed": {"delay": 0.5},
+    "filtered": {"bandwidth": 2.0},
+    "delayed and filtered": {"delay": 0.3, "bandwidth": 4.0},
+}
+
+
+@pytest.mark.parametrize("level", ["ket", "density"])
+@pytest.mark.parametrize("case", LOOPS)
+def test_a_coherent_state_follows_a_given_record(case, level):
+    """The innovation changes no coherent state, so that only feedback moves it, whatever the record is."""
+    times = np.linspace(0, 2, 161)
+    middle = 0.5 * (times[1:] + times[:-1])
+    currents = np.stack([np.sin(3 * middle), 1 + 0 * middle, np.random.default_rng(0).normal(size=160)])
+    start = qutip.coherent(LEVELS, 0.8 + 0.3j).full()[:, 0]
+    start /= la.norm(start)
+    loop = cavity(**LOOPS[case])
+    states, _ = along(CAVITY, ba.Homodyne("loss"), times, currents[:, None], start, loop, level)
+    if level == "ket":
+        found = np.einsum("kti,ij,ktj->kt", states.conj(), a.full(), states)
+    else:
+        found = np.einsum("ij,ktji->kt", a.full(), states)
+    expected = np.array([follow(times, c, 0.8 + 0.3j, loop.gain, loop.delay, loop.bandwidth) for c in currents])
+    assert abs(found - expected).max() < 1e-3  # of the step that measures, 4e-3 at four times this step
+    for broken in ({"gain": -loop.gain}, {"delay": loop.delay + 0.2}, {"bandwidth": 1.0}):
+        changed = {"gain": loop.gain, "delay": loop.delay, "bandwidth": loop.bandwidth, **broken}
+        wrong = np.array([follow(times, c, 0.8 + 0.3j, **changed) for c in currents])
+        assert abs(found - wrong).max() > 0.03
+
+
+def delay_equation(t_end, alpha, gain, delay, n=2000):
+    """α̇ = −κα/2 + 2 gain √κ Re α(t − delay), midpoints on a fine grid; at multiples of delay/n."""
+    h = delay / n
+    x, old = [alpha], [0.0] * n
+    for k in range(round(t_end / h)):
+        late = 0.5 * (old[k] + (old[k + 1] if k + 1 < n else x[k + 1 - n]))
+        push = 2 * gain * np.sqrt(KAPPA) * np.real(late)
+        half = x[-1] + 0.5 * h * (-0.5 * KAPPA * x[-1] + push)
+        x.append(x[-1] + h * (-0.5 * KAPPA * half + push))
+        old.append(x[k])
+    return np.array(x), h
+
+
+def test_delayed_feedback_obeys_the_delay_equation():
+    """E α of records that the loop has made itself; the default step."""
+    times = np.linspace(0, 3, 7)
+    loop = cavity(gain=-0.4, delay=0.5)
+    start = {"a": ba.coherent(1.2)}
+    data = ba.simulate(
+        CAVITY, ba.Homodyne("loss"), times, 1024, seed=5, observables={"alpha": a.full()}, initial=start,
+        feedback=loop, progress=False,
+    )  # fmt: skip
+    assert data.attrs["step"] <= loop.delay / 20 + 1e-12
+    found = data["expect_alpha"].values[:, 2:].real  # before the delay is over nothing is random
+
+    def miss(delay):
+        x, h = delay_equation(3.0, 1.2, -0.4, delay)
+        return abs(z_scores(found, x[np.round(times[2:] / h).astype(int)].real)).max()
+
+    print(f"delay equation: z {miss(0.5):.2f}, delay of 0.02 instead {miss(0.02):.1f}")
+    assert miss(0.5) < LIMIT
+    assert miss(0.02) > CONTROL
+
+
+# === the same from `condition`; reproducibility; steps; arguments
+
+
+@pytest.mark.parametrize("case", [*PROPORTIONAL, "delayed", "filtered"])
+def test_condition_repeats_simulate(case):
+    if case in PROPORTIONAL:
+        system, unraveling, kind, _, phase, level = PROPORTIONAL[case]
+        loop = loop_of(kind, phase)
+    else:
+        system, unraveling, level = QUBIT, ba.Homodyne("loss", efficiency=0.6), "density"
+        loop = ba.Feedback("loss", F, gain=0.7, **LOOPS[case])
+    times = np.linspace(0, 0.5, 51)
+    if case == "delayed":
+        times = np.linspace(0, 1, 101)
+    options = {"level": level, "step": 0.01, "states": True, "progress": False}
+    data = ba.simulate(system, unraveling, times, 5, seed=1, feedback=loop, **options)
+    again = ba.condition(system, unraveling, data, feedback=loop, seed=0, max_error=1.0, **options)
+    assert abs(again["state"].values - data["state"].values).max() < 1e-10
+    without = ba.condition(system, unraveling, data, seed=0, max_error=1.0, **options)
+    assert abs(without["state"].values - data["state"].values).max() > 0.05
+
+
+@pytest.fixture(autouse=True)
+def _wide_bins_are_known(request):
+    """Feedback of noise inside bins moves the state; the bins here are steps, and what they leave is reported."""
+    if "condition" in request.node.name:
+        request.node.add_marker(pytest.mark.filterwarnings("ignore:The bins of the record:RuntimeWarning"))
+
+
+def test_bits_do_not_depend_on_jobs_or_blocks(monkeypatch):
+    from backaction.trajectories import ensemble
+
+    loops = [cavity(delay=0.1), cavity(bandwidth=2.0, gain=0.1)]
+
+    def run(**options):
+        return ba.simulate(
+            CAVITY, ba.Homodyne("loss"), np.linspace(0, 1, 51), 20, seed=2, feedback=loops, progress=False, **options
+        )["current_loss"].values
+
+    one = run()
+    assert np.array_equal(one, run(n_jobs=2))
+    monkeypatch.setattr(ensemble, "BLOCK_WORK", 1e5)
+    assert np.array_equal(one, run())
+
+
+def test_the_default_step_is_short_against_feedback():
+    times = np.linspace(0, 1, 3)
+
+    def step(**changes):
+        loop = ba.Feedback("loss", q.sx, **changes) if changes else None
+        return ba.simulate(QUBIT, ba.Homodyne("loss"), times, 1, seed=0, feedback=loop, progress=False).attrs["step"]
+
+    assert step(gain=0.01) < 0.3 * step()  # a scheme of first order
+    assert step(gain=10.0) == pytest.approx(0.1 * 0.25 / 10.0**2 * 4, rel=0.1)  # sx = σx/2: ‖F‖²/d = 1/4
+    assert step(gain=0.1, bandwidth=100.0) < 0.1 / 100
+    assert step(gain=0.1, delay=0.02) <= 0.001
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: ba.Feedback(3, F), "Argument `detector`"),
+        (lambda: ba.Feedback("loss", F, gain=np.inf), "Argument `gain`"),
+        (lambda: ba.Feedback("loss", F, phase=None), "Argument `phase`"),
+        (lambda: ba.Feedback("loss", F, delay=-1.0), "Argument `delay`"),
+        (lambda: ba.Feedback("loss", F, bandwidth=0.0), "Argument `bandwidth`"),
+        (lambda: run_one(ba.Feedback("loss", q.sm)), "Argument `F` must be Hermitian"),
+        (lambda: run_one(ba.Feedback("pump", q.sx)), "Argument `feedback` must name"),
+        (lambda: run_one(q.sx), "Argument `feedback` must be"),
+        (lambda: run_one(ba.Feedback("loss", q.sx, delay=0.02), step=0.05), "Argument `delay` must be a number"),
+        (lambda: run_one(ba.Feedback("loss", q.sx, delay=0.1), times=[0, 0.1, 0.3]), "Argument `times`"),
+        (lambda: run_one(ba.Feedback("loss", q.sx), unraveling=ba.QuantumJumps("loss")), "Argument `feedback`"),
+    ],
+)
+def test_bad_input(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def run_one(loop, times=(0.0, 0.1, 0.2), unraveling=None, **options):
+    return ba.simulate(
+        QUBIT, unraveling or ba.Homodyne("loss"), np.array(times), 1, seed=0, feedback=loop, progress=False, **options
+    )
