@@ -287,7 +287,7 @@ def density_plan(
     clicks = [pack.add(turned(K)) for K in counted]
     observable_index = [pack.add(O) for O in observables]
     edge_ptr, edge_index = _edges(lowered)
-    return DensityPlan(
+    return DensityPlan(  # type: ignore[call-arg]
         *pack.arrays(),
         np.array(slots, dtype=np.int64),
         np.min([pack.lowest(o) for pair in slots for o in pair], axis=0),

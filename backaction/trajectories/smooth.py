@@ -226,7 +226,9 @@ def _backward_runs(prepared: Prepared) -> list[ensemble.Run]:
         model: tuple[Any, ...] = (prepared.roles, [], run.width, prepared.step_asked, prepared.scheme)
         if run.drive.active or run.drive.rotating:
             begin = float(prepared.edges[run.first])
-            plan, drive = driven_plan(lowered, prepared.unraveling, *model, False, begin, run.n_bins, make)
+            plan, drive = driven_plan(  # type: ignore[call-arg]
+                lowered, prepared.unraveling, *model, False, begin, run.n_bins, make
+            )
             drive = _backward_drive(drive, flip)
         else:
             if (run.width, flip) not in plans:

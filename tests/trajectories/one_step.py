@@ -172,7 +172,7 @@ def weak_errors(case, scheme, level, dts):
 
 
 def strong_errors(case, scheme, level, counts, finer=8, same_path=True):
-    """Root mean square distance (Frobenius/√2) between paths of `counts` steps and of `finer` times as many as the most.
+    """Root mean square distance (Frobenius/√2) between paths of `counts` steps and of `finer` times the most.
 
     The fine paths are simulated; the coarse ones are conditioned on their records, one bin per step.
     """

@@ -146,8 +146,8 @@ def test_bad_input__tolerance_beside_step():
 def test_bad_input__tolerance_that_needs_absurd_steps():
     with (
         pytest.warns(RuntimeWarning, match="do not commute"),
-        pytest.raises(ValueError, match="Argument `tolerance` must allow for a step .* square root"),
+        pytest.raises(ValueError, match=r"Argument `tolerance` must allow for a step .* square root"),
     ):
         chosen(BOTH, NOT_COMMUTING, 1e-6)
-    with pytest.raises(ValueError, match="Argument `tolerance` must allow for a step .* pass a larger tolerance"):
+    with pytest.raises(ValueError, match=r"Argument `tolerance` must allow for a step .* pass a larger tolerance"):
         chosen(QUBIT, ba.Homodyne("loss", efficiency=0.5), 1e-9)
