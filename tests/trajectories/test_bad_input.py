@@ -258,7 +258,7 @@ def test_numpys_numbers_are_numbers(options):
     assert data.sizes["bin"] >= 1
 
 
-@pytest.mark.parametrize("name", ["time", "n_traj", "store", "feedback", "scheme"])
+@pytest.mark.parametrize("name", ["time", "n_traj", "store", "solver", "method"])
 def test_unknown_arguments_are_pythons_own_error(name):
     """`store`, `feedback` and `scheme` come later; until then they must not be taken silently."""
     with pytest.raises(TypeError, match=name):
