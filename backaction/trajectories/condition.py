@@ -80,6 +80,7 @@ def condition(
         How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
         Upper bound of the internal step, which divides the bins, a bin's sum being spread evenly over its steps.
+        With feedback that has no delay and no filter a bin is always one step, since it acts after the measurement.
     seed : int, optional
         For click times that are not given, and for the estimate of the bins' error.
     max_error : float
@@ -355,7 +356,11 @@ def _bin_error(
         redrawn = [_merge(one, edges) for one in lists]
     saved = max(1, n_bins // 64) * PARTS
     split = prepared.rebinned(fine, saved)
-    even = _states(split, ensemble.Given(current, clicks))
+    even = (
+        _states(prepared.rebinned(edges, saved // PARTS), ensemble.Given(given.current[:kept, :, :n_bins], clicks))
+        if any(loop.immediate for loop in prepared.feedback)  # which takes a bin as one step
+        else _states(split, ensemble.Given(current, clicks))
+    )
     bridged = _states(split, ensemble.Given(refined, redrawn))
     return float(np.sqrt(np.mean(_distance(even, bridged, prepared.is_ket) ** 2)))
 

@@ -278,7 +278,7 @@ def choose_step(
     t0: float,
     n_bins: int,
 ) -> float:
-    """A step that is short against rates, frequencies and the time dependence, at most a bin."""
+    """A step that is short against rates, frequencies and the time dependence."""
     n_looks = min(max(LOOKS, LOOKS_PER_BIN * n_bins), MAX_LOOKS)
     spacing = n_bins * width / n_looks
     # at times without a period, so that nothing fast looks slow
@@ -291,7 +291,7 @@ def choose_step(
         pieces = values.reshape(*values.shape[:-1], 3, n_looks)
         return abs(np.diff(pieces, axis=-2)).min(axis=-2).max(axis=-1) / delta
 
-    steps = [width]
+    steps = [math.inf]
     for detector in roles.oscillators:
         if detector is not None:
             rate = float(largest_rate(detector.phase_at(times)))

@@ -75,6 +75,11 @@ class Feedback:
         if self.bandwidth is not None and not (_finite(self.bandwidth) and self.bandwidth > 0):
             raise ValueError(f"Argument `bandwidth` must be a rate > 0 or None, but is {self.bandwidth!r}.")
 
+    @property
+    def immediate(self) -> bool:
+        """Does it act right after the measurement?"""
+        return self.delay == 0 and self.bandwidth is None
+
 
 def _finite(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))
@@ -150,9 +155,10 @@ def short_step(feedback: tuple[Feedback, ...], lowered: LoweredSystem, step: flo
         F = hermitian(loop, lowered)
         square = float(norm(F) ** 2 - abs(F.trace()) ** 2 / lowered.dim) / lowered.dim
         rate += loop.gain**2 * square + (loop.bandwidth or 0.0)
-    immediate = any(loop.delay == 0 and loop.bandwidth is None for loop in feedback)
+    immediate = any(loop.immediate for loop in feedback)
     steps = [loop.delay / STEPS_PER_DELAY for loop in feedback if loop.delay > 0]
-    return min(STEP_FRACTION * (FIRST_ORDER_FRACTION if immediate else 1.0) / rate, *steps, step)
+    fraction = STEP_FRACTION * (FIRST_ORDER_FRACTION if immediate else 1.0)
+    return min(fraction / rate if rate > 0 else math.inf, *steps, step)
 
 
 def eigenbasis(F: sp.csr_array) -> tuple[np.ndarray, sp.csr_array]:

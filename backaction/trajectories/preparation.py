@@ -249,7 +249,14 @@ def plan_runs(
         raise ValueError("Argument `times` must have bins of one width where feedback is delayed, but has several.")
     for first, n_bins, width in stretches(edges):
         bound, t0 = step, float(edges[first])
-        if step is None and feedback:
+        if given and any(0 < loop.delay < 0.999 * width for loop in feedback):
+            raise ValueError(
+                f"Argument `record` must have bins no wider than the delay of the feedback, but has bins of {width:g}."
+            )
+        if given and any(loop.immediate for loop in feedback):
+            # a sum spread over several steps would be fed back before, not after, half of its own measurement
+            bound = width
+        elif step is None and feedback:
             bound = short_step(feedback, lowered, choose_step(lowered, unraveling, roles, width, is_ket, t0, n_bins))
         if lowered.time_dependent or roles.rotating:
             plan, drive = driven_plan(lowered, unraveling, roles, matrices, width, bound, scheme, is_ket, t0, n_bins)

@@ -50,7 +50,8 @@ def riccati(times, squeezing, phase=None):
 
 def covariance(squeezing, unraveling, times, seed=0):
     """(xx, pp, xp) of four conditional states; of a Gaussian state they are the same on every record."""
-    data = run(cavity(squeezing), unraveling, times, 4, seed=seed, level="density", observables=list(MOMENTS))
+    options = {"level": "density", "observables": list(MOMENTS), "step": 0.005}
+    data = run(cavity(squeezing), unraveling, times, 4, seed=seed, **options)
     x, p, xx, pp, xp = (data[f"expect_{name}"].values for name in MOMENTS)
     assert x[:, -1].std() > 0.01  # the means are not
     return np.stack([xx - x**2, pp - p**2, xp - x * p])
@@ -68,26 +69,25 @@ def test_conditional_covariance_of_a_squeezed_cavity():
         for f in (lambda t: -omega * t + phase, lambda t: omega * t, None)
     ]
     print(f"covariance against Riccati: {good:.1e}; ω → −ω, φ₀ = 0, heterodyne: {np.round(wrong, 4)}")
-    assert good < 1e-3
-    assert min(wrong) > 8e-3
+    assert good < 2e-3  # of the step: strong order 1
+    assert min(wrong) > 0.015
 
 
 def test_conditional_states_tend_to_heterodyne_as_one_over_frequency_squared():
-    """U(1) symmetry: the mean over a turn of Tr V exceeds or falls short of the limit as 1/ω²; no Monte Carlo."""
-    limit = riccati(np.array([3.0]), 0.0)[:2, 0].sum()
-    frequencies = np.array([6.0, 12.0, 24.0])
-    differences, exact = [], []
+    """U(1) symmetry: Tr V, averaged over half a turn, exceeds the limit by a multiple of 1/ω²; no Monte Carlo."""
+    frequencies = np.array([4.0, 8.0, 16.0])
+    found, exact = [], []
     for omega in frequencies:
-        turn = np.pi / omega  # V has twice the frequency
-        n = int(np.ceil(3.0 / (turn / 8)))
-        times = (turn / 8) * np.arange(n + 9)
-        found = covariance(0.0, Homodyne("loss", phase=LocalOscillator(omega)), times)
-        differences.append(found[:2, 0, -8:].sum(axis=0).mean() - limit)
-        reference = riccati(times, 0.0, lambda t, w=omega: w * t)
-        exact.append(reference[:2, -8:].sum(axis=0).mean() - limit)
-    print(f"Tr V − heterodyne: {differences}; Riccati {exact}")
-    assert fitted_order(1 / frequencies, np.abs(exact)) == pytest.approx(2.0, abs=0.2)
-    np.testing.assert_allclose(differences, exact, atol=2e-4)
+        times = np.pi / omega / 8 * np.arange(np.ceil(2.0 * 8 * omega / np.pi) + 9)
+        limit = riccati(times, 0.0)[:2, -8:].sum(axis=0)
+        covariances = covariance(0.0, Homodyne("loss", phase=LocalOscillator(omega)), times)
+        found.append((covariances[:2, :, -8:].sum(axis=0) - limit).mean())
+        exact.append((riccati(times, 0.0, lambda t, w=omega: w * t)[:2, -8:].sum(axis=0) - limit).mean())
+    orders = [fitted_order(1 / frequencies, np.abs(x)) for x in (found, exact)]
+    print(f"Tr V − heterodyne: {found}; Riccati {exact}; orders {orders}")
+    assert orders[0] == pytest.approx(2.0, abs=0.3)
+    assert orders[1] == pytest.approx(2.0, abs=0.15)
+    np.testing.assert_allclose(found, exact, rtol=0.25)
 
 
 # === records
@@ -112,7 +112,7 @@ def test_demodulated_records_have_the_heterodyne_spectrum():
     detector = Homodyne("loss", phase=LocalOscillator(OMEGA))
     times = np.linspace(0, DURATION, round(DURATION / WIDTH) + 1)
     data = run(system, detector, times, 1536, seed=4, initial="steady", level="ket", step=WIDTH)
-    frequencies = np.array([-4.0, -2.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    frequencies = np.array([-4.0, -2.0, 0.1, 1.0, 2.0, 3.0, 4.0])
     theory = Regression(system)
     reading = theory.reading("loss", "heterodyne")
 

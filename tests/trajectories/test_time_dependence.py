@@ -33,9 +33,13 @@ def decay(t):
     return 0.8 + 0.4 * np.sin(2 * t)
 
 
+def fade(t):  # linear in `wave`: polynomials of one number only
+    return 0.2 + 0.4 * wave(t)
+
+
 CONSTANT = System(0.8 * q.sx + 0.3 * q.sz, {"loss": q.sm, "pump": 0.5 * q.sp}, OBSERVABLES)
 WRITTEN = System([0.3 * q.sz, (0.8 * q.sx, one)], {"loss": (q.sm, one), "pump": 0.5 * q.sp}, OBSERVABLES)
-DRIVEN = System([0.3 * q.sz, (0.8 * q.sx, wave)], {"loss": (q.sm, decay), "pump": 0.5 * q.sp}, OBSERVABLES)
+DRIVEN = System([0.3 * q.sz, (0.8 * q.sx, wave)], {"loss": (q.sm, fade), "pump": 0.5 * q.sp}, OBSERVABLES)
 
 
 def run(system, unraveling, times, ntraj=1, seed=0, **options):
@@ -178,6 +182,9 @@ JAYNES = System(
     {"n": mode.n, "a": mode.a, "sz": spin.sz},
 )
 
+#: Entangled, so that conditional means differ.
+INITIAL = {JAYNES: {"s": ba.spin(0.3, 0.2)}}
+
 ENSEMBLES = {
     "counters only": (DRIVEN, ba.QuantumJumps("loss", "pump", efficiency=0.7, dark_rate=0.2), "ket", 2048),
     "homodyne and a counter, ket": (DRIVEN, ALL, "ket", 2048),
@@ -195,18 +202,19 @@ ENSEMBLES = {
 @pytest.mark.parametrize("case", ENSEMBLES)
 def test_ensembles_follow_mesolve(case):
     system, unraveling, level, ntraj = ENSEMBLES[case]
-    times = np.linspace(0, 2, 9)
-    data = run(system, unraveling, times, ntraj, seed=1, level=level, observables=list(system.observables), step=0.02)
-    found = means(data, system)[..., 1:]
-    good = abs(z_scores(found, mesolve(system, times)[:, 1:])).max()
+    times = np.linspace(0, 2, 21)
+    initial = INITIAL.get(system)
+    options = {"level": level, "observables": list(system.observables), "initial": initial, "step": 0.02}
+    found = means(run(system, unraveling, times, ntraj, seed=1, **options), system)[..., 5:]
+    good = abs(z_scores(found, mesolve(system, times, initial)[:, 5:])).max()
     lowered = system.lower()
     frozen = System(
         qutip.Qobj(lowered.at(0.0).H.toarray()),
         {k: qutip.Qobj(L.toarray()) for k, L in lowered.at(0.0).channels.items()},
         {k: qutip.Qobj(O.toarray()) for k, O in lowered.observables.items()},
-        initial=lowered.state(),
+        initial=lowered.state(initial),
     )
-    broken = abs(z_scores(found, mesolve(frozen, times)[:, 1:])).max()
+    broken = abs(z_scores(found, mesolve(frozen, times)[:, 5:])).max()
     print(f"driven ensemble, {case}: z {good:.2f}; frozen {broken:.1f}")
     assert good < LIMIT
     assert broken > CONTROL
@@ -248,10 +256,10 @@ def test_a_fit_of_too_low_degree_fails_the_comparison(monkeypatch):
     blind = ba.Homodyne("loss", efficiency=0.0)
     exact_ = means(run(DRIVEN, blind, times, **options), DRIVEN)
     monkeypatch.setattr(drive, "FIT_TOLERANCE", 1e-2)
-    assert abs(means(run(DRIVEN, blind, times, **options), DRIVEN) - exact_).max() > 1e-5
+    assert abs(means(run(DRIVEN, blind, times, **options), DRIVEN) - exact_).max() > 1e-7  # above: 1e-8
 
 
-def test_the_error_of_the_fit_is_below_its_tolerance_everywhere():
+def test_the_error_of_the_fit_is_below_its_tolerance_everywhere(monkeypatch):
     """Also for a short pulse in a long run, most of whose times have one value."""
     t = np.linspace(0, 1000, 20001)
     pulse = np.exp(-0.5 * ((t - 777.3) / 0.5) ** 2)[None].astype(complex)
@@ -261,11 +269,16 @@ def test_the_error_of_the_fit_is_below_its_tolerance_everywhere():
         x = values[0].real
         return np.array([np.exp(0.3 * x), np.sin(0.4 * x), 1.0])
 
-    for values in (pulse, steps, np.concatenate([pulse, steps])):
+    def error(values):
         factors, weights, parameters = fit(build, values)
         everywhere = drive.monomials(parameters, factors).T @ weights
-        assert abs(everywhere - np.array([build(v) for v in values.T])).max() < 1e-10
-    assert abs(np.diff(drive.monomials(parameters, factors).T @ weights, axis=0)).max() > 0.1  # it does vary
+        return abs(everywhere - np.array([build(v) for v in values.T])).max()
+
+    for values in (pulse, steps, np.concatenate([pulse, steps])):
+        assert error(values) < 1e-10
+    # the control: values at random times
+    monkeypatch.setattr(drive, "spread_out", lambda p, n: np.append([0, p[0].argmax()], np.arange(1, p.shape[1])))
+    assert error(steps) > 1e-4
 
 
 def test_conjugate_coefficients_are_one_number_each():
@@ -295,7 +308,8 @@ def test_sampled_and_qobjevo_are_the_function():
         System([0.3 * sz, (0.8 * sx, ba.Sampled(grid, wave(grid)))], channels, {"sx": sx}),
         System(qutip.QobjEvo([0.3 * sz, [0.8 * sx, wave]]), channels, {"sx": sx}),
     ]
-    found = [run(s, ALL, times, 4, observables=["sx"], step=0.02)["expect_sx"].values for s in ways]
+    psi = np.array([0.6, 0.8])
+    found = [run(s, ALL, times, 4, observables=["sx"], initial=psi, step=0.02)["expect_sx"].values for s in ways]
     assert abs(found[1] - found[0]).max() < 1e-6
     assert abs(found[2] - found[0]).max() < 1e-8
 
@@ -334,7 +348,7 @@ def test_the_default_step_sees_fast_coefficients_in_long_runs():
     assert 0.5 * 0.1 / 60 < step <= 0.11 / 60
     switched = System([(0.1 * q.sx, lambda t: 1.0 * (np.sin(t) > 0))], {"loss": 0.1 * q.sm}, OBSERVABLES)
     calm = drive.choose_step(switched.lower(), unraveling, roles, 0.5, True, 0.0, 400)
-    assert calm == pytest.approx(0.5)
+    assert calm > 1.0
 
 
 def test_too_many_coefficients():
