@@ -12,9 +12,18 @@ from backaction import Homodyne, QuantumJumps
 from backaction.systems import damped_cavity, driven_qubit, parametric_oscillator, qnd_qubit
 from physics.helpers import clicks, fitted_order, run
 
+pytestmark = pytest.mark.filterwarnings("ignore:The bins of the record")
+
 
 def likelihood(system, unraveling, record, **options):
     return ba.condition(system, unraveling, record, max_error=1.0, progress=False, **options)["log_likelihood"].values
+
+
+def coarse(data, channel, n):
+    """The record in bins n times as wide."""
+    current = data[f"current_{channel}"].values
+    edges = np.append(data["bin"] - data["bin_width"] / 2, data["bin"][-1] + data["bin_width"][-1] / 2)
+    return {"times": edges[::n], f"current_{channel}": current.reshape(len(current), -1, n).mean(axis=2)}
 
 
 def rms(difference):
@@ -28,16 +37,19 @@ def test_qnd_qubit__mixture_of_two_gaussians(efficiency, z0):
     k, duration = 0.7, 1.0
     system, unraveling = qnd_qubit(k), Homodyne("probe", efficiency=efficiency)
     initial = np.diag([1 + z0, 1 - z0]) / 2
-    data = run(system, unraveling, np.linspace(0, duration, 101), 64, seed=1, initial=initial, step=0.0025)
+    data = run(system, unraveling, np.linspace(0, duration, 401), 256, seed=1, initial=initial, step=1.0)
     Y = (data["current_probe"] * data["bin_width"]).sum("bin").values
 
     def closed_form(s):
         exponents = np.stack([s * Y, -s * Y]) - s**2 * duration / 2
         return logsumexp(exponents, axis=0, b=np.array([[1 + z0], [1 - z0]]) / 2)
 
-    s, steps = 2 * np.sqrt(efficiency * k), [0.01, 0.005, 0.0025]
-    errors = [rms(likelihood(system, unraveling, data, initial=initial, step=step) - closed_form(s)) for step in steps]
-    broken = rms(likelihood(system, unraveling, data, initial=initial, step=steps[-1]) - closed_form(0.9 * s))
+    s, errors, broken = 2 * np.sqrt(efficiency * k), [], 0.0
+    for bins in (4, 2, 1):
+        found = likelihood(system, unraveling, coarse(data, "probe", bins), initial=initial, step=1.0)
+        errors.append(rms(found - closed_form(s)))
+        broken = rms(found - closed_form(0.9 * s))
+    steps = 0.0025 * np.array([4, 2, 1])
     print(f"qnd, η = {efficiency}, z0 = {z0}: {errors}; broken {broken:.3f}")
     assert errors[-1] < 5e-3
     assert fitted_order(steps, errors) > 0.7
@@ -67,23 +79,25 @@ def kalman(drift, diffusion, gain, correlation, width, increments, variance):
 
 def test_parametric_oscillator__innovations():
     """x = a + a†: ẋ = (ε − κ/2)x with noise κ, of which −√(ηκ) is in the record ``dY = √(ηκ)x dt + dW``."""
-    epsilon, kappa, efficiency, width = 0.15, 1.0, 0.6, 0.05
+    epsilon, kappa, efficiency, width = 0.15, 1.0, 0.6, 0.0125
     system, unraveling = parametric_oscillator(epsilon, kappa, levels=16), Homodyne("loss", efficiency=efficiency)
-    data = run(system, unraveling, width * np.arange(81), 32, seed=2, step=0.01)
+    data = run(system, unraveling, width * np.arange(321), 64, seed=2, step=width)
     gain = np.sqrt(efficiency * kappa)
     model = (epsilon - kappa / 2, kappa, gain, -gain, width, data["current_loss"].values * width, 1.0)
     exact = kalman(*model)
-    steps = [0.05, 0.025, 0.0125]
-    errors = [rms(likelihood(system, unraveling, data, step=step) - exact) for step in steps]
+    steps, errors, found = width * np.array([4, 2, 1]), [], 0.0
+    for bins in (4, 2, 1):  # one step each
+        found = likelihood(system, unraveling, coarse(data, "loss", bins), step=1.0)
+        errors.append(rms(found - exact))
     broken = {
         "efficiency": (*model[:2], efficiency, -efficiency, *model[4:]),
         "drift": (-epsilon - kappa / 2, *model[1:]),
         "correlation": (*model[:3], 0.0, *model[4:]),
     }
-    found = likelihood(system, unraveling, data, step=steps[-1])
     missed = {name: rms(found - kalman(*wrong)) for name, wrong in broken.items()}
     print(f"Gaussian: {errors}, scatter {exact.std():.2f}; broken {missed}")
     assert errors[-1] < 0.01
+    assert fitted_order(steps, errors) > 0.7
     assert min(missed.values()) > 5 * errors[-1]
 
 
