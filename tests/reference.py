@@ -177,6 +177,32 @@ class Density:
         return np.trace(O @ self.state)
 
 
+def normal_pairs(words):
+    """Pairs of standard normals from xoshiro256++ on Python's integers: one word for the radius, one for the angle."""
+    s, full = [int(w) for w in words], (1 << 64) - 1
+
+    def rotated(x, k):
+        return (x << k | x >> 64 - k) & full
+
+    def word():
+        out = (rotated((s[0] + s[3]) & full, 23) + s[0]) & full
+        t = s[1] << 17 & full
+        s[2] ^= s[0]
+        s[3] ^= s[1]
+        s[1] ^= s[2]
+        s[0] ^= s[3]
+        s[2] ^= t
+        s[3] = rotated(s[3], 45)
+        return out
+
+    while True:
+        x, y = word(), word()
+        r = np.sqrt(-2 * np.log(((x >> 12) + 0.5) / 2**52))
+        angle = np.pi / 2 * (((y >> 12) + 0.5) / 2**52 - 0.5)
+        pair = r * np.array([np.cos(angle), np.sin(angle)]) * (-1 if y & 2 else 1)
+        yield pair[::-1] if y & 1 else pair
+
+
 def trajectory(model, state, dt, n_sub, n_bins, rng, observables=(), t0=0.0):
     """One monitored run from `state` (a `Ket` or a `Density`); every edge of a bin is looked at.
 
@@ -187,6 +213,7 @@ def trajectory(model, state, dt, n_sub, n_bins, rng, observables=(), t0=0.0):
     current = np.zeros((len(K), n_bins), dtype=complex)
     means = [[state.mean(O) for O in observables]]
     clicks = []
+    pairs = normal_pairs(rng.bit_generator.random_raw(4))
     alive, threshold = 1.0, rng.random()
     normals = []
 
@@ -212,7 +239,8 @@ def trajectory(model, state, dt, n_sub, n_bins, rng, observables=(), t0=0.0):
         begin = t0 + b * n_sub * dt
         for s in range(n_sub):  # P(dt/2) D P(dt) D … D P(dt/2), or P(dt) P(dt) … when only counting
             if K and not normals:
-                normals = [[rng.standard_normal(1 + kind) for kind in kinds] for _ in range(NOISE_STEPS)]
+                drawn = iter(np.concatenate([next(pairs) for _ in range(NOISE_STEPS * sum(1 + k for k in kinds) // 2)]))
+                normals = [[[next(drawn) for _ in range(1 + kind)] for kind in kinds] for _ in range(NOISE_STEPS)]
             if not K:
                 slot(begin + s * dt, dt)
                 continue

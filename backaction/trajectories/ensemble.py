@@ -207,6 +207,8 @@ def run_batch(job: Job, first: int) -> Batch:
         work = ket_kernel.ket_work(plan0)
     else:
         work = density_kernel.density_work(*(r.plan for r in job.runs))  # type: ignore[arg-type]
+    if not job.counts:
+        work.words[:] = noise.words(rngs)
     _start(job, work, rngs, first)
     n_bins = len(job.edges) - 1
     kept = min(lanes, job.ntraj - first)

@@ -17,6 +17,11 @@ def entropy(seed: Any) -> int:
     return int(seed)
 
 
+def words(generators: tuple[np.random.Generator, ...]) -> np.ndarray:
+    """States (4, n) of the kernels' own generators of normal numbers, drawn from those of the trajectories."""
+    return np.ascontiguousarray(np.stack([g.bit_generator.random_raw(4) for g in generators], axis=1))
+
+
 def generator(seed: int, trajectory: int) -> np.random.Generator:
     """The generator of one trajectory."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(trajectory,))))

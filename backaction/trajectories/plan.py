@@ -207,6 +207,7 @@ def ket_plan(
         np.array(kraus_index, dtype=np.int64).reshape(-1, 3),
         _ints([kind for _, kind, _ in roles.diffusive]),
         _ints([output for _, _, output in roles.diffusive]),
+        _columns(roles),
         _ints(jump_index),
         _ints([counter for _, counter in jumps]),
         _ints(observable_index),
@@ -299,6 +300,7 @@ def density_plan(
         ),
         _ints([kind for _, kind, _ in roles.diffusive]),
         _ints([output for _, _, output in roles.diffusive]),
+        _columns(roles),
         np.array(moments, dtype=np.int64).reshape(-1, 3),
         *tables,
         click_ptr.astype(np.int64),
@@ -573,6 +575,11 @@ def _edges(lowered: LoweredSystem) -> tuple[np.ndarray, np.ndarray]:
     parts = list(lowered.basis.edges.values())
     ptr = np.cumsum([0] + [len(p) for p in parts]).astype(np.int64)
     return ptr, (np.concatenate(parts) if parts else np.zeros(0)).astype(np.int64)
+
+
+def _columns(roles: Roles) -> np.ndarray:
+    """Where the normal numbers of each diffusive channel stand among those of a step: one, or two for heterodyne."""
+    return np.cumsum([0] + [1 + kind for _, kind, _ in roles.diffusive]).astype(np.int64)
 
 
 def _ints(values: list[int]) -> np.ndarray:

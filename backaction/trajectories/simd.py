@@ -166,6 +166,15 @@ if numba.config.DISABLE_JIT:
     def spread16(values: np.ndarray, index: int) -> Any:
         return np.repeat(values[index], 4)
 
+    def as_bits(value: float) -> Any:
+        return np.float64(value).view(np.uint64)
+
+    def as_float(bits: int) -> Any:
+        return np.uint64(bits).view(np.float64)
+
+    def any_below(a: np.ndarray, b: np.ndarray) -> bool:
+        return bool(np.any(~(a >= b)))
+
     mul, add, sub, div = np.multiply, np.add, np.subtract, np.divide
     neg, sqrt, minimum, maximum = np.negative, np.sqrt, np.minimum, np.maximum
 else:
@@ -275,6 +284,29 @@ else:
             return builder.shuffle_vector(four, ir.Constant(kind, ir.Undefined), mask)
 
         return Vector(16)(values, types.uintp), codegen
+
+    def _same_bits(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+    @intrinsic
+    def as_bits(typing_context, value):  # type: ignore[no-untyped-def]
+        """The 64 bits of a float as an integer."""
+        return types.uint64(types.float64), _same_bits
+
+    @intrinsic
+    def as_float(typing_context, bits):  # type: ignore[no-untyped-def]
+        """The float with these 64 bits."""
+        return types.float64(types.uint64), _same_bits
+
+    @intrinsic
+    def any_below(typing_context, a, b):  # type: ignore[no-untyped-def]
+        """Is a >= b wrong on any lane, NaN included?"""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            below = builder.bitcast(builder.fcmp_unordered("<", *args), ir.IntType(signature.args[0].width))
+            return builder.icmp_unsigned("!=", below, ir.Constant(below.type, 0))
+
+        return types.boolean(a, a), codegen
 
     fma = _arithmetic("llvm.fma", 3)
     mul, add, sub, div = (_arithmetic(name, 2) for name in ("fmul", "fadd", "fsub", "fdiv"))

@@ -13,7 +13,7 @@ RABI, PHASE = 2.0, np.pi / 4
 TRUTH = np.array([1.0, 0.5, 0.6])  # rate, detuning, efficiency
 TIMES = np.linspace(0, 150, 3751)
 STEP = 0.05  # of the central differences
-ITERATIONS = 3
+ITERATIONS = 6
 
 
 def model(theta):

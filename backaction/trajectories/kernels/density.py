@@ -32,7 +32,6 @@ from .lane import (
     SAVE,
     clicks_due,
     complex_values,
-    draw,
     horner,
     load_record,
     newton,
@@ -40,6 +39,7 @@ from .lane import (
     slot_times,
     take_logarithm,
 )
+from .normals import draw
 from .products import LANES, ROWS, RUN, add_gain, sandwich, stride_of
 
 #: Numbers before and behind a copy of the state: a run of four columns may begin or end beyond the matrix.
@@ -64,6 +64,7 @@ class DensityPlan(NamedTuple):
     gain_im: np.ndarray  # (n_complex, 4), term k at k − gain_ptr[block, 3]
     kinds: np.ndarray  # (n_diffusive,)
     outputs: np.ndarray
+    columns: np.ndarray
     moments: np.ndarray  # (n_diffusive, 3) operators K0†K1 + 2dt K1†K2, K1†K1, K0†K2
     pattern_ptr: np.ndarray  # (n_diffusive, d + 1) joint pattern of K0, K1, K2
     pattern_col: np.ndarray
@@ -112,7 +113,8 @@ class DensityWork(NamedTuple):
     lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
     edges: np.ndarray
     hazard: np.ndarray
-    noise: np.ndarray  # as in `KetWork`
+    words: np.ndarray  # as in `KetWork`
+    noise: np.ndarray
     record: np.ndarray
     place: np.ndarray  # (5,) int: position in the noise, current copy, step within the bin, at an edge?, stage
     jumping: np.ndarray  # `alive` at the end of the slot if the lane does not click
@@ -156,7 +158,8 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         lane=np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
-        noise=np.zeros((NOISE_STEPS, 2 * len(plan.kinds), LANES)),
+        words=np.zeros((4, LANES), dtype=np.uint64),
+        noise=np.zeros(NOISE_STEPS * int(plan.columns[-1]) * LANES),
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         place=np.array([NOISE_STEPS, MARGIN, 0, 1, 0]),
         jumping=np.zeros(LANES),
@@ -809,7 +812,7 @@ def run_density(
                 plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
             )
         elif why == NOISE:
-            draw(plan.kinds, rngs, work.noise)
+            draw(work.words, work.noise)
         elif save_every > 0 and (first + b) % save_every == 0:
             save(plan, work, work.place[1], saved, expectations, states)
             saved += 1

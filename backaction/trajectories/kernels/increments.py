@@ -68,7 +68,7 @@ def sample(plan, work, noise, step, channel, lanes, inverse):
     dt = splat_as(plan.dt, inverse)
     half_dt = splat_as(0.5 * plan.dt, inverse)
     limit = splat_as(GAIN_LIMIT, inverse)
-    at = (step * noise.shape[1] + 2 * channel) * lanes
+    at = (step * plan.columns[plan.kinds.size] + plan.columns[channel]) * lanes
     store(work.hazard, 0, fma(dt, g11, load_as(work.hazard, 0, inverse)))
     if plan.kinds[channel] == 0:
         root_dt = splat_as(np.sqrt(plan.dt), inverse)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, div, fma, load16, mul, neg, splat16, store, sub
+from ..simd import add, any_below, div, fma, load16, mul, neg, splat16, store, sub
 from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
 from .feedback import FeedbackPlan, FeedbackWork, feed_back_kets, feedback_work
 from .increments import increments
@@ -29,10 +29,10 @@ from .lane import (
     NOISE,
     NOISE_STEPS,
     SAVE,
+    STAGED,
     clicks_due,
     complex_values,
     csr_apply,
-    draw,
     horner,
     load_record,
     newton,
@@ -41,6 +41,7 @@ from .lane import (
     slot_times,
     take_logarithm,
 )
+from .normals import draw
 from .together import LANES, diffuse_together
 
 
@@ -60,6 +61,7 @@ class KetPlan(NamedTuple):
     kraus: np.ndarray  # (n_diffusive, 3) operators K0, K1, K2
     kinds: np.ndarray  # (n_diffusive,) 0 homodyne, 1 heterodyne
     outputs: np.ndarray  # (n_diffusive,) row of the record, −1 hidden
+    columns: np.ndarray  # (n_diffusive + 1,) place of each channel's normal numbers in a step, and how many there are
     jumps: np.ndarray  # (n_jumps,) operators
     counters: np.ndarray  # (n_jumps,) counter, −1 hidden
     observables: np.ndarray  # (n_observables,) operators
@@ -103,9 +105,11 @@ class KetWork(NamedTuple):
     lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
     hazard: np.ndarray  # (16,) sums of event probabilities per step
-    noise: np.ndarray  # (NOISE_STEPS, 2 * n_diffusive, 16) standard normals
+    words: np.ndarray  # (4, 16) uint64, generators of the noise: see `normals`
+    noise: np.ndarray  # (NOISE_STEPS, columns[−1], 16) flat, standard normals
+    staged: np.ndarray  # (STAGED, n_outputs, 2, 16) finished bins that are not yet in `current`
     record: np.ndarray  # (n_outputs, 2, 16) sums of the increments in this bin
-    place: np.ndarray  # (5,) int: position in the noise, cur, step within the bin, at an edge?, stage of the step
+    place: np.ndarray  # (6,) int: position in the noise, cur, step within the bin, at an edge?, stage, bins staged
     jumping: np.ndarray  # (16,) `alive` at the end of the slot if the lane does not jump
     likelihood: np.ndarray  # (16,) of a given record: factors whose logarithm is not yet in `log_likelihood`
     log_likelihood: np.ndarray  # (16,)
@@ -136,9 +140,11 @@ def ket_work(plan: KetPlan) -> KetWork:
         lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
-        noise=np.zeros((NOISE_STEPS, 2 * len(plan.kinds), LANES)),
+        words=np.zeros((4, LANES), dtype=np.uint64),
+        noise=np.zeros(NOISE_STEPS * int(plan.columns[-1]) * LANES),
+        staged=np.zeros((STAGED, int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
-        place=np.array([NOISE_STEPS, 0, 0, 1, 0]),
+        place=np.array([NOISE_STEPS, 0, 0, 1, 0, 0]),
         jumping=np.zeros(LANES),
         likelihood=np.ones(LANES),
         log_likelihood=np.zeros(LANES),
@@ -237,12 +243,23 @@ def save(plan, work, cur, index, expectations, states):
 def measure_edges(plan, work, cur):
     """Add the populations of the basis' edges."""
     for e in range(plan.edge_ptr.size - 1):
+        total = splat16(0.0)
+        for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
+            i = cur + plan.edge_index[k] * LANES
+            vr = load16(work.re, i)
+            vi = load16(work.im, i)
+            total = fma(vi, vi, fma(vr, vr, total))
+        row = e * LANES
+        store(work.edges, row, add(load16(work.edges, row), div(total, load16(work.norm, 0))))
+
+
+@inlined
+def unload(work, staged, current, b):
+    """Move the staged bins to `current`, from bin b on: in between, lanes are far apart and share cache sets."""
+    for o in range(current.shape[1] if staged > 0 else 0):
         for lane in range(LANES):
-            acc = 0.0
-            for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
-                i = cur + plan.edge_index[k] * LANES + lane
-                acc += work.re[i] * work.re[i] + work.im[i] * work.im[i]
-            work.edges[e, lane] += acc / work.norm[lane]
+            for i in range(staged):
+                current[lane, o, b + i] = complex(work.staged[i, o, 0, lane], work.staged[i, o, 1, lane])
 
 
 @inner_loop
@@ -408,14 +425,13 @@ def survive(work):
     survival = div(load16(work.trial, 0), load16(work.norm, 0))
     hazard = sub(splat16(1.0), survival)
     store(work.hazard, 0, add(load16(work.hazard, 0), hazard))
-    store(work.jumping, 0, mul(load16(work.alive, 0), survival))
-    pending = 0
-    for lane in range(LANES):  # "not >=" sends NaN to the driver by way of the slow path
-        pending += not work.jumping[lane] >= work.threshold[lane]
-    if pending == 0:
-        store(work.alive, 0, load16(work.jumping, 0))
-        store(work.norm, 0, load16(work.trial, 0))
-    return pending > 0
+    alive = mul(load16(work.alive, 0), survival)
+    store(work.jumping, 0, alive)
+    if any_below(alive, load16(work.threshold, 0)):  # NaN goes to the driver by way of the slow path
+        return True
+    store(work.alive, 0, alive)
+    store(work.norm, 0, load16(work.trial, 0))
+    return False
 
 
 @inlined
@@ -563,12 +579,13 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
     """
     n = work.re.size // 2
     n_diffusive = plan.kinds.size
-    position, cur, s, at_edge, stage = (
+    position, cur, s, at_edge, stage, staged = (
         work.place[0],
         work.place[1],
         work.place[2],
         work.place[3] == 1,
         work.place[4],
+        work.place[5],
     )
     inverse = 1.0 / width
     why = DONE
@@ -612,16 +629,17 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 take_logarithm(work)
             if s < plan.n_sub:
                 continue
-            for o in range(0 if plan.given else current.shape[1]):
-                for lane in range(LANES):
-                    current[lane, o, first + b] = complex(
-                        work.record[o, 0, lane] * inverse, work.record[o, 1, lane] * inverse
-                    )
-                    work.record[o, 0, lane] = 0.0
-                    work.record[o, 1, lane] = 0.0
+            if not plan.given:
+                for i in range(0, work.record.size, LANES):
+                    store(work.staged, staged * work.record.size + i, mul(splat16(inverse), load16(work.record, i)))
+                    store(work.record, i, splat16(0.0))
+                staged += 1
             measure_edges(plan, work, cur)
             s = 0
             b += 1
+            if staged == STAGED or b == b_stop:
+                unload(work, staged, current, first + b - staged)
+                staged = np.int64(0)
             if not ((save_every > 0 and (first + b) % save_every == 0) or (close and b == b_stop)):
                 continue
             if at_edge:
@@ -644,6 +662,7 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
             break
     work.place[0], work.place[1], work.place[2], work.place[4] = position, cur, s, stage
     work.place[3] = 1 if at_edge else 0
+    work.place[5] = staged
     return why, b, stage
 
 
@@ -714,7 +733,7 @@ def run_ket(
                 plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
             )
         elif why == NOISE:
-            draw(plan.kinds, rngs, work.noise)
+            draw(work.words, work.noise)
         elif save_every > 0 and (first + b) % save_every == 0:
             save(plan, work, work.place[1], saved, expectations, states)
             saved += 1

@@ -14,7 +14,8 @@ from ..compiled import inlined, kernel
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
 LOG_STEPS = 64  # steps after which the likelihood's logarithm is taken
-NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kernel calls begin
+NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kernel calls begin; even: see `normals`
+STAGED = 32  # bins after which the records are moved to where they belong
 
 
 @kernel
@@ -72,25 +73,6 @@ def take_logarithm(work):
     for lane in range(work.likelihood.size):
         work.log_likelihood[lane] += np.log(work.likelihood[lane])
         work.likelihood[lane] = 1.0
-
-
-@kernel
-def draw_lane(rng, kinds, noise, steps, lane):
-    """`draw` for one lane."""
-    for s in range(steps):
-        for c in range(kinds.size):
-            noise[s, 2 * c, lane] = rng.standard_normal()
-            if kinds[c] == 1:
-                noise[s, 2 * c + 1, lane] = rng.standard_normal()
-
-
-@kernel
-def draw(kinds, rngs, noise):
-    """Standard normals (step, 2 * channel (+ 1), lane) for NOISE_STEPS steps, lane by lane."""
-    lane = 0
-    for rng in rngs:
-        draw_lane(rng, kinds, noise, noise.shape[0], lane)
-        lane += 1
 
 
 @inlined

@@ -72,7 +72,7 @@ def draw_together(plan, work, noise, step, record, inverse):
                     y_im = fma(splat16(w_im), m_re, fma(splat16(w_re), m_im, y_im))
             y_re = mul(inverse, y_re)
             y_im = mul(inverse, y_im)
-            at = (step * noise.shape[1] + 2 * channel) * LANES
+            at = (step * plan.columns[plan.kinds.size] + plan.columns[channel]) * LANES
             if plan.kinds[channel] == 0:
                 root_dt = splat16(np.sqrt(plan.dt))
                 y_re = fma(root_dt, load16(noise, at), mul(dt, add(y_re, y_re)))
