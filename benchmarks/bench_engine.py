@@ -559,11 +559,10 @@ def ket_operations(plan: KetPlan) -> float:
     norm = 4 * d
     slot = per_bin(plan, [plan.slots[0]], [plan.slots[1]], lambda o: applied(plan, o) + norm)
     if plan.merged:
-        elements = len(plan.piece_row)
-        one = float(cost_of(plan.piece_im).sum()) / 2  # of a stored number times a complex one
-        means = one + COMPLEX * elements
-        X = one + COMPLEX * elements
-        return slot + means + 2 * X + applied(plan, plan.kraus[0, 0]) + REAL * d + 2 * d + norm
+        overlaps = COMPLEX * len(plan.overlap_row) + cost_of(plan.mean_im).sum()
+        X = COMPLEX * len(plan.row_col)
+        once = cost_of(plan.class_im).sum() + REAL * d + 2 * d + norm
+        return float(slot + overlaps + 2 * X + applied(plan, plan.kraus[0, 0]) + once)
     inner = (3 * COMPLEX + 2 * REAL) * d  # ⟨K0|K1⟩, ⟨K1|K2⟩, ⟨K0|K2⟩, ⟨K1|K1⟩ and the new norm
     update = 2 * COMPLEX * d
     return slot + sum(sum(applied(plan, o) for o in K) + inner + update for K in plan.kraus)

@@ -117,6 +117,16 @@ class Batch(NamedTuple):
     log_likelihood: np.ndarray  # (trajectories,) of a given record, without the counters' reference
 
 
+def joined_currents(batches: list[Batch]) -> np.ndarray:
+    """Records of all batches (trajectory, current, bin)."""
+    whole = batches[0].current.base
+    ntraj = sum(len(b.current) for b in batches)
+    side_by_side = (
+        all(b.current.base is whole for b in batches) and batches[-1].first + len(batches[-1].current) == ntraj
+    )
+    return whole[:ntraj] if whole is not None and side_by_side else np.concatenate([b.current for b in batches])
+
+
 class Interrupted(Exception):
     """Raised inside a worker whose run is being stopped."""
 
@@ -124,9 +134,12 @@ class Interrupted(Exception):
 class _Live:
     """What the main process shares with workers in the same process."""
 
-    def __init__(self, bar: tqdm) -> None:
+    def __init__(self, job: Job, bar: tqdm) -> None:
         self.stop = threading.Event()
         self.bar = bar
+        # written side by side: joined without a copy
+        batches = -(-job.ntraj // job.lanes)
+        self.current = np.empty((batches * job.lanes, job.n_currents, len(job.edges) - 1), dtype=complex)
         self.lock = threading.Lock()
         self.reported = False
 
@@ -151,7 +164,7 @@ def run(job: Job, n_jobs: int, progress: bool) -> tuple[list[Batch], bool]:
     done: list[Batch] = []
     interrupted = False
     with tqdm(total=job.ntraj * n_bins, unit="bin", unit_scale=True, disable=not progress, desc="trajectories") as bar:
-        live = _LIVE[job.key] = _Live(bar)
+        live = _LIVE[job.key] = _Live(job, bar)
         try:
             for batch in _parallel(job, batches, n_jobs):
                 done.append(batch)
@@ -213,7 +226,7 @@ def run_batch(job: Job, first: int) -> Batch:
     n_bins = len(job.edges) - 1
     kept = min(lanes, job.ntraj - first)
     size = (job.dim if job.is_ket else job.dim**2) if job.states else 0
-    current = np.empty((lanes, job.n_currents, n_bins), dtype=complex)
+    current = live.current[first : first + lanes] if live else np.empty((lanes, job.n_currents, n_bins), dtype=complex)
     if job.given is not None:
         work = _give(job.given, work, current, first, kept)
     expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)

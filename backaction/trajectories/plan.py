@@ -220,7 +220,7 @@ def ket_plan(
         False,
         no_feedback(),
         merged,
-        *_pieces([c for c, _, _ in roles.diffusive] if merged else [], lowered.dim),
+        *_classes([c for c, _, _ in roles.diffusive] if merged else [], lowered.dim),
     )
 
 
@@ -462,60 +462,56 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag), lowest
 
 
-def _pieces(channels: list[sp.csr_array], d: int) -> tuple:
-    """Channels as sums of pieces with one element per row: see `KetPlan`.
-
-    On every diagonal of the basis the channels' elements are grouped by direction: proportional ones share a piece.
-    """
-    diagonals: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for j, c in enumerate(channels):
-        coo = c.tocoo()
-        for offset in np.unique(coo.col - coo.row):
-            on = coo.col - coo.row == offset
-            values = np.zeros(d, dtype=complex)
-            values[coo.row[on]] = coo.data[on]
-            diagonals.setdefault(int(offset), []).append((j, values))
-    pieces: list[tuple[int, np.ndarray]] = []
-    mix: list[np.ndarray] = []
-    for offset, members in diagonals.items():
-        own: list[int] = []
-        for j, values in members:
-            for p in own:
-                u = pieces[p][1]
-                factor = np.vdot(u, values) / np.vdot(u, u)
-                if np.linalg.norm(values - factor * u) <= 1e-14 * np.linalg.norm(values):
-                    mix[p][j] += factor
-                    break
-            else:
-                own.append(len(pieces))
-                first = values[np.flatnonzero(values)[0]]
-                pieces.append((offset, values * (abs(first) / first)))  # real if it can be
-                mix.append(np.zeros(len(channels), dtype=complex))
-                mix[-1][j] = first / abs(first)
-    rows = [np.flatnonzero(u) for _, u in pieces]
-    row = np.concatenate([*rows, np.zeros(0, dtype=np.int64)]).astype(np.int64)
-    piece = np.repeat(np.arange(len(pieces)), [len(r) for r in rows]).astype(np.int64)
-    offsets = np.array([offset for offset, _ in pieces], dtype=np.int64)
-    value = np.concatenate([*(u[r] for (_, u), r in zip(pieces, rows, strict=True)), np.zeros(0)]).astype(complex)
-    value.imag[np.abs(value.imag) <= 1e-15 * np.abs(value)] = 0.0
-    col = row + offsets[piece] if len(pieces) else row
-    order = np.argsort(row, kind="stable")
-    weights = np.array(mix).reshape(len(pieces), len(channels)).T
+def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
+    """Elements of X = Σ_j c_j z_j row by row and in classes, and ⟨c_j⟩ from overlaps: see `KetPlan`."""
+    coos = [c.tocoo() for c in channels]
+    where = [c.row.astype(np.int64) * d + c.col for c in coos]
+    elements = np.unique(np.concatenate([*where, np.zeros(0, dtype=np.int64)]))
+    weights = np.zeros((len(elements), len(channels)), dtype=complex)
+    for j, (coo, places) in enumerate(zip(coos, where, strict=True)):
+        np.add.at(weights[:, j], np.searchsorted(elements, places), coo.data)
+    classes, of_element = np.unique(weights, axis=0, return_inverse=True)
+    of_element = of_element.reshape(-1).astype(np.int64)
+    row, col = elements // d, elements % d
+    overlaps: dict[bytes, int] = {}
+    members: list[np.ndarray] = []
+    overlap_of, sign = np.zeros(len(classes), dtype=np.int64), np.ones(len(classes))
+    starts = _starts(np.bincount(of_element, minlength=len(classes)))
+    in_order = np.argsort(of_element, kind="stable")
+    for e, (begin, end) in enumerate(pairwise(starts)):
+        mine = in_order[begin:end]
+        adjoint = np.sort(col[mine] * d + row[mine]).tobytes()
+        if adjoint in overlaps:
+            overlap_of[e], sign[e] = overlaps[adjoint], -1.0
+            continue
+        overlap_of[e] = overlaps[elements[mine].tobytes()] = len(members)
+        members.append(mine)
+    of_class, channel = np.nonzero(classes)
+    value = classes[of_class, channel]
+    by_channel = np.argsort(channel, kind="stable")
+    chosen = np.concatenate([*members, np.zeros(0, dtype=np.int64)]).astype(np.int64)
     return (
-        np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64),
-        row,
+        _starts(np.bincount(row, minlength=d)),
         col,
+        of_element,
+        _starts(np.bincount(of_class, minlength=len(classes))),
+        channel.astype(np.int64),
         np.ascontiguousarray(value.real),
         np.ascontiguousarray(value.imag),
-        np.concatenate([[0], np.cumsum(np.bincount(row, minlength=d))]).astype(np.int64),
-        piece[order],
-        col[order],
-        np.ascontiguousarray(value.real[order]),
-        np.ascontiguousarray(value.imag[order]),
-        np.ascontiguousarray(weights.real),
-        np.ascontiguousarray(weights.imag),
-        bool(np.all(value.imag == 0.0)),
+        _starts([len(m) for m in members]),
+        row[chosen],
+        col[chosen],
+        _starts(np.bincount(channel, minlength=len(channels))),
+        overlap_of[of_class[by_channel]],
+        sign[of_class[by_channel]],
+        np.ascontiguousarray(value.real[by_channel]),
+        np.ascontiguousarray(value.imag[by_channel]),
     )
+
+
+def _starts(counts: Any) -> np.ndarray:
+    """Where each of consecutive groups of so many members begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _gain_table(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..coefficients import text as coefficient_text
 from ..unravelings import Detector
-from .ensemble import Batch
+from .ensemble import Batch, joined_currents
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,7 +40,7 @@ def dataset(
         "time": ("time", edges[::save_every], {"long_name": "time", "units": "1/rate"}),
     }
     data: dict[str, Any] = {}
-    current = np.concatenate([b.current for b in batches])
+    current = joined_currents(batches)
     for i, detector in enumerate(currents):
         values = current[:, i]
         data[f"current_{detector.name}"] = (

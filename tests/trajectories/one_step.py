@@ -56,8 +56,8 @@ def average_step(lowered, unraveling, dt, state, nodes=7, steps=1, scheme=ba.Spl
     lanes = ket.LANES if is_ket else density.LANES
     x, w = roots_hermitenorm(nodes)
     w = w / w.sum()
-    used = [2 * c + i for c, kind in enumerate(plan.kinds) for i in range(1 + kind)]
-    grid = list(product(range(nodes), repeat=len(used) * steps))
+    numbers = steps * int(plan.columns[-1])
+    grid = list(product(range(nodes), repeat=numbers))
     rngs = tuple(np.random.default_rng(0) for _ in range(lanes))  # nothing is drawn from them
     n_currents = int(plan.outputs.max(initial=-1)) + 1
     total = np.zeros((lowered.dim, lowered.dim), dtype=complex)
@@ -65,7 +65,7 @@ def average_step(lowered, unraveling, dt, state, nodes=7, steps=1, scheme=ba.Spl
         chosen = grid[start : start + lanes]
         work = ket.ket_work(plan) if is_ket else density.density_work(plan)
         for lane, index in enumerate(chosen):
-            work.noise[:steps, used, lane] = x[list(index)].reshape(steps, -1)
+            work.noise[:numbers, lane] = x[list(index)]
         work.place[0] = 0  # the noise is there
         if is_ket:
             work.re.reshape(-1, lanes)[: lowered.dim] = state.real[:, None]

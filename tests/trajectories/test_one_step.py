@@ -221,7 +221,8 @@ def follow(lowered, unraveling, duration, steps, normals, rho):
     plan = plans.density_plan(lowered, roles, [], duration, duration / steps)
     assert plan.n_sub == steps
     grouped = normals.reshape(steps, -1, *normals.shape[1:])
-    noise = np.ascontiguousarray(grouped.sum(axis=1) / np.sqrt(grouped.shape[1]))
+    used = [2 * c + i for c, kind in enumerate(plan.kinds) for i in range(1 + kind)]
+    noise = (grouped.sum(axis=1) / np.sqrt(grouped.shape[1]))[:, used].reshape(-1, 4)
     work = density.density_work(plan)
     record = np.zeros((max(1, len(plan.kinds)), 2, 4))
     one_step.put_state(plan, work, rho)

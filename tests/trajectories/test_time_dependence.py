@@ -223,6 +223,7 @@ def test_ensembles_follow_mesolve(case):
 # === condition, bits
 
 
+@pytest.mark.filterwarnings("ignore:The bins of the record")  # what they leave open is not the subject
 @pytest.mark.parametrize("level", ["ket", "density"])
 def test_condition_repeats_simulate(level):
     unraveling = ALL if level == "ket" else MIXED

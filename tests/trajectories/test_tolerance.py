@@ -70,8 +70,8 @@ def test_error__is_too_large_if_order_one_is_taken_for_granted(monkeypatch):
     monkeypatch.setattr(module, "ORDER_MARGIN", 10.0)
     monkeypatch.setattr(module, "REACH", np.inf)
     monkeypatch.setattr(module, "LEAST_ORDER", 1.0)
-    step = chosen(BOTH, NOT_COMMUTING, 5e-3)
-    assert observed(BOTH, NOT_COMMUTING, step, "density") > 1e-2
+    step = chosen(BOTH, NOT_COMMUTING, 1e-3)
+    assert observed(BOTH, NOT_COMMUTING, step, "density") > 2e-3
 
 
 def test_error__is_too_large_without_safety(monkeypatch):

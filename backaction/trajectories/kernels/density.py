@@ -159,7 +159,7 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
         words=np.zeros((4, LANES), dtype=np.uint64),
-        noise=np.zeros(NOISE_STEPS * int(plan.columns[-1]) * LANES),
+        noise=np.zeros((NOISE_STEPS * int(plan.columns[-1]), LANES)),
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         place=np.array([NOISE_STEPS, MARGIN, 0, 1, 0]),
         jumping=np.zeros(LANES),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, any_below, div, fma, load16, mul, neg, splat16, store, sub
+from ..simd import add, any_below, at, div, fma, load16, mul, neg, splat16, store, sub
 from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
 from .feedback import FeedbackPlan, FeedbackWork, feed_back_kets, feedback_work
 from .increments import increments
@@ -32,6 +32,7 @@ from .lane import (
     STAGED,
     clicks_due,
     complex_values,
+    copy,
     csr_apply,
     horner,
     load_record,
@@ -74,19 +75,21 @@ class KetPlan(NamedTuple):
     given: bool  # the record is given: nothing is drawn, the likelihood is followed
     loops: FeedbackPlan
     merged: bool  # all diffusive channels in one operator: see `together`
-    piece_ptr: np.ndarray  # (n_pieces + 1,) elements of each piece
-    piece_row: np.ndarray
-    piece_col: np.ndarray
-    piece_re: np.ndarray
-    piece_im: np.ndarray
-    row_ptr: np.ndarray  # (d + 1,) the same elements row by row
-    row_piece: np.ndarray
+    row_ptr: np.ndarray  # (d + 1,) elements of X, row by row
     row_col: np.ndarray
-    row_re: np.ndarray
-    row_im: np.ndarray
-    mix_re: np.ndarray  # (n_diffusive, n_pieces) c_j = Σ_p mix[j, p] piece_p
-    mix_im: np.ndarray
-    real_pieces: bool
+    row_class: np.ndarray
+    class_ptr: np.ndarray  # (n_classes + 1,) terms w_ej z_j of each class
+    class_channel: np.ndarray
+    class_re: np.ndarray
+    class_im: np.ndarray
+    overlap_ptr: np.ndarray  # (n_overlaps + 1,) elements of each overlap
+    overlap_row: np.ndarray
+    overlap_col: np.ndarray
+    mean_ptr: np.ndarray  # (n_diffusive + 1,) terms of each channel's mean
+    mean_overlap: np.ndarray
+    mean_sign: np.ndarray  # −1: the conjugate of the overlap
+    mean_re: np.ndarray
+    mean_im: np.ndarray
 
 
 class KetWork(NamedTuple):
@@ -101,12 +104,16 @@ class KetWork(NamedTuple):
     threshold: np.ndarray  # (16,) the jump comes when `alive` falls to it
     sums: np.ndarray  # (6 * 16,) inner products of the K_iψ: see `increments`
     z: np.ndarray  # (5 * 16,) 1/√norm, Re z, Im z, Re z2, Im z2
-    pieces: np.ndarray  # (n_pieces, 4, 16) of merged channels: ζ, ⟨piece⟩, real and imaginary parts
-    lane: np.ndarray  # (MAX_ORDER + 3, d) complex
+    steps: np.ndarray  # (n_diffusive, 2, 16) z_j of merged channels, real and imaginary parts
+    classes: np.ndarray  # (n_classes, 2, 16)
+    overlaps: np.ndarray  # (n_overlaps, 2, 16)
+    lane: np.ndarray  # (MAX_ORDER + 2, d) complex
+    images: np.ndarray  # (n_jumps, d) complex
+    weights: np.ndarray  # (n_jumps,) their squared norms
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
     hazard: np.ndarray  # (16,) sums of event probabilities per step
     words: np.ndarray  # (4, 16) uint64, generators of the noise: see `normals`
-    noise: np.ndarray  # (NOISE_STEPS, columns[−1], 16) flat, standard normals
+    noise: np.ndarray  # (NOISE_STEPS * columns[−1], 16) standard normals
     staged: np.ndarray  # (STAGED, n_outputs, 2, 16) finished bins that are not yet in `current`
     record: np.ndarray  # (n_outputs, 2, 16) sums of the increments in this bin
     place: np.ndarray  # (6,) int: position in the noise, cur, step within the bin, at an edge?, stage, bins staged
@@ -136,12 +143,16 @@ def ket_work(plan: KetPlan) -> KetWork:
         threshold=np.zeros(LANES),
         sums=np.zeros(6 * LANES),
         z=np.zeros(5 * LANES),
-        pieces=np.zeros((len(plan.piece_ptr) - 1, 4, LANES)),
-        lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
+        steps=np.zeros((len(plan.kinds), 2, LANES)),
+        classes=np.zeros((len(plan.class_ptr) - 1, 2, LANES)),
+        overlaps=np.zeros((len(plan.overlap_ptr) - 1, 2, LANES)),
+        lane=np.zeros((MAX_ORDER + 2, d), dtype=complex),
+        images=np.zeros((len(plan.jumps), d), dtype=complex),
+        weights=np.zeros(len(plan.jumps)),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
         words=np.zeros((4, LANES), dtype=np.uint64),
-        noise=np.zeros(NOISE_STEPS * int(plan.columns[-1]) * LANES),
+        noise=np.zeros((NOISE_STEPS * int(plan.columns[-1]), LANES)),
         staged=np.zeros((STAGED, int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         place=np.array([NOISE_STEPS, 0, 0, 1, 0, 0]),
@@ -192,14 +203,15 @@ def row_times(plan, begin, end, work, cur):
     accr = splat16(0.0)
     acci = splat16(0.0)
     for k in range(begin, end):
-        c = cur + plan.col[k] * LANES
-        a = splat16(plan.re[k])
-        vr = load16(work.re, c)  # one factor at a time: all of them do not fit the registers
-        accr = fma(a, vr, accr)
-        acci = fma(splat16(plan.im[k]), vr, acci)
+        c = cur + at(plan.col, k) * LANES
+        a = splat16(at(plan.re, k))
+        vr = load16(work.re, c)
         vi = load16(work.im, c)
-        accr = fma(splat16(-plan.im[k]), vi, accr)
+        accr = fma(a, vr, accr)
         acci = fma(a, vi, acci)
+        b = at(plan.im, k)
+        accr = fma(splat16(-b), vi, accr)
+        acci = fma(splat16(b), vr, acci)
     return accr, acci
 
 
@@ -262,7 +274,7 @@ def unload(work, staged, current, b):
                 current[lane, o, b + i] = complex(work.staged[i, o, 0, lane], work.staged[i, o, 1, lane])
 
 
-@inner_loop
+@inlined
 def taylor(plan, work, values, h):
     """Fill work.lane[1:] with the Taylor vectors of row 0 over h; returns the order reached."""
     ptr = plan.ptr[plan.generator]
@@ -277,49 +289,59 @@ def taylor(plan, work, values, h):
     return MAX_ORDER
 
 
-@inner_loop
+@inlined
 def click(plan, work, values, rng, state):
     """Choose a jump operator by ⟨L†L⟩, apply it to `state`, normalise; returns its index or −1."""
-    scratch = work.lane[MAX_ORDER + 2]
     total = 0.0
     for j in range(plan.jumps.size):
-        csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, state, scratch)
-        total += norm2(scratch)
+        csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, state, work.images[j])
+        work.weights[j] = norm2(work.images[j])
+        total += work.weights[j]
     if not total > 0.0:
         return -1
     left = rng.random() * total
     chosen = -1
-    weight = 0.0
     for j in range(plan.jumps.size):
-        csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, state, scratch)
-        size = norm2(scratch)
-        if size > 0.0:
-            chosen = j
-            weight = size
-            left -= size
+        if work.weights[j] > 0.0:
+            chosen = j  # rounding: the last possible jump is the one
+            left -= work.weights[j]
             if left < 0.0:
                 break
-    if left >= 0.0:  # rounding: the last possible jump is the one
-        csr_apply(plan.ptr[plan.jumps[chosen]], plan.col, values, state, scratch)
-    scale = 1.0 / np.sqrt(weight)
+    scale = 1.0 / np.sqrt(work.weights[chosen])
     for i in range(state.size):
-        state[i] = scale * scratch[i]
+        state[i] = scale * work.images[chosen, i]
     return chosen
 
 
-@kernel
-def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, owner, count):
-    """Carry one lane over a slot in which it jumps; the result goes to the other copy and `trial`."""
-    d = plan.ptr.shape[1] - 1
-    other = d * LANES - cur
+@inlined
+def take_lane(work, cur, lane):
+    """One lane's state before the slot, normalised, into work.lane[0]."""
+    scale = 1.0 / np.sqrt(work.norm[lane])
+    for r in range(work.lane.shape[1]):
+        i = cur + r * LANES + lane
+        work.lane[0, r] = scale * complex(work.re[i], work.im[i])
+
+
+@inlined
+def put_lane(work, cur, lane):
+    """work.lane[0] into the other copy, its norm into `trial`."""
+    other = work.re.size // 2 - cur
+    for r in range(work.lane.shape[1]):
+        i = other + r * LANES + lane
+        work.re[i] = work.lane[0, r].real
+        work.im[i] = work.lane[0, r].imag
+    work.trial[lane] = norm2(work.lane[0])
+
+
+@inlined
+def next_jump(plan, work, values, rng, lane, done, duration):
+    """Carry the state in work.lane[0] from `done` to its next jump or the end of the slot; (time, operator or −1).
+
+    A function without reference counts: they would take longer than a jump of a qubit.
+    """
     terms = work.lane
     state = work.lane[MAX_ORDER + 1]
-    scale = 1.0 / np.sqrt(work.norm[lane])
-    for r in range(d):
-        i = cur + r * LANES + lane
-        terms[0, r] = scale * complex(work.re[i], work.im[i])
-    alive = work.alive[lane]
-    done = 0.0
+    chosen = -1
     while done < duration:
         h = min(duration - done, plan.reach)
         before = norm2(terms[0])
@@ -327,14 +349,15 @@ def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, own
         horner(terms, order, 1.0, state)
         survival = norm2(state) / before
         if not np.isfinite(survival):
-            break  # the driver sees the norm and reports it
-        if alive * survival >= work.threshold[lane]:
-            alive *= survival
+            done = duration  # the driver sees the norm and reports it
+            break
+        if work.alive[lane] * survival >= work.threshold[lane]:
+            work.alive[lane] *= survival
             # the last piece ends the slot exactly, whatever the sum of the pieces rounds to
             done = duration if h >= duration - done else done + h
-            terms[0] = state
+            copy(state, terms[0])
             continue
-        target = work.threshold[lane] / alive * before
+        target = work.threshold[lane] / work.alive[lane] * before
         low, high = 0.0, 1.0
         theta = np.log(target / before) / np.log(survival)  # exact for a constant hazard
         if not 0.0 <= theta <= 1.0:
@@ -343,7 +366,7 @@ def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, own
             horner(terms, order, theta, state)
             value = norm2(state)
             slope = 0.0  # d/dθ ⟨ψ|ψ⟩ = 2 Re⟨ψ|ψ'⟩, ψ' = Σ k T_k θ^(k−1)
-            for r in range(d):
+            for r in range(state.size):
                 derivative = 0.0j
                 for k in range(order, 0, -1):
                     derivative = derivative * theta + k * terms[k, r]
@@ -354,35 +377,21 @@ def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, own
             if moved <= plan.tolerance or high - low <= plan.tolerance:
                 break
         horner(terms, order, theta, state)
-        done += theta * h
+        done = min(done + theta * h, duration)
         chosen = click(plan, work, values, rng, state)
-        if chosen >= 0 and plan.counters[chosen] >= 0:
-            times, owner, count = push_click(
-                times, owner, count, lane, start + min(done, duration), plan.counters[chosen]
-            )
-        terms[0] = state
-        alive = 1.0
+        copy(state, terms[0])
+        work.alive[lane] = 1.0
         work.threshold[lane] = rng.random()
-    for r in range(d):
-        i = other + r * LANES + lane
-        work.re[i] = terms[0, r].real
-        work.im[i] = terms[0, r].imag
-    work.alive[lane] = alive
-    work.trial[lane] = norm2(terms[0])
-    return times, owner, count
+        break
+    return done, chosen
 
 
 @kernel
 def follow_lane(plan, work, cur, values, lane, start, duration):
     """Carry one lane over a slot with given clicks; the result goes to the other copy and `trial`."""
-    d = plan.ptr.shape[1] - 1
-    other = d * LANES - cur
     terms = work.lane
     state = work.lane[MAX_ORDER + 1]
-    scale = 1.0 / np.sqrt(work.norm[lane])
-    for r in range(d):
-        i = cur + r * LANES + lane
-        terms[0, r] = scale * complex(work.re[i], work.im[i])
+    take_lane(work, cur, lane)
     done = 0.0
     k = work.given_next[lane]
     while done < duration:
@@ -407,16 +416,12 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
                 terms[0] = state
             k += 1
         factor = 1.0 / np.sqrt(norm2(terms[0]))
-        for r in range(d):
+        for r in range(terms.shape[1]):
             terms[0, r] *= factor
         if not clicks:
             break
     work.given_next[lane] = k
-    for r in range(d):
-        i = other + r * LANES + lane
-        work.re[i] = terms[0, r].real
-        work.im[i] = terms[0, r].imag
-    work.trial[lane] = norm2(terms[0])
+    put_lane(work, cur, lane)
 
 
 @inlined
@@ -447,7 +452,7 @@ def follow(work, end):
 
 @kernel
 def advance_lanes(plan, work, cur, values, rngs, start, duration, times, owner, count):
-    """`advance_lane` or `follow_lane` for every lane that jumps."""
+    """Carry every lane over a slot in which it jumps, or clicks as given; others move on."""
     for lane in range(LANES):
         if work.jumping[lane] >= work.threshold[lane]:
             work.alive[lane] = work.jumping[lane]
@@ -455,9 +460,13 @@ def advance_lanes(plan, work, cur, values, rngs, start, duration, times, owner, 
         elif plan.given:
             follow_lane(plan, work, cur, values, lane, start, duration)
         else:
-            times, owner, count = advance_lane(
-                plan, work, cur, values, rngs[lane], lane, start, duration, times, owner, count
-            )
+            take_lane(work, cur, lane)
+            done = 0.0
+            while done < duration:
+                done, chosen = next_jump(plan, work, values, rngs[lane], lane, done, duration)
+                if chosen >= 0 and plan.counters[chosen] >= 0:
+                    times, owner, count = push_click(times, owner, count, lane, start + done, plan.counters[chosen])
+            put_lane(work, cur, lane)
     for lane in range(LANES):
         work.norm[lane] = work.trial[lane]
     return times, owner, count

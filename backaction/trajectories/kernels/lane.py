@@ -86,6 +86,13 @@ def csr_apply(ptr, col, values, x, out):
 
 
 @inlined
+def copy(x, out):
+    """out = x; an assignment of slices would allocate if they overlapped."""
+    for i in range(x.size):
+        out[i] = x[i]
+
+
+@inlined
 def horner(terms, order, theta, out):
     """out = Σ_k T_k θ^k."""
     n = out.size

@@ -61,13 +61,13 @@ def cosine(z):
 
 @inner_loop
 def draw(words, out):
-    """Fill `out` (an even number of rows, lanes), flat, with standard normals.
+    """Fill `out` (an even number of rows, lanes) with standard normals.
 
-    `words` (4, lanes) uint64 are the generators.  A pair of rows takes one word for the radius and one for the angle: 52
-    bits for an angle in (−π/4, π/4), a bit that exchanges the two normals, a bit for their sign.
+    `words` (4, lanes) uint64 are the generators.  A pair of rows takes one word for the radius and one for the angle:
+    52 bits for an angle in (−π/4, π/4), a bit that exchanges the two normals, a bit for their sign.
     """
     lanes = words.shape[1]
-    for row in range(0, out.size, 2 * lanes):
+    for row in range(0, out.shape[0], 2):
         for lane in range(lanes):
             a, b, c, d = words[0, lane], words[1, lane], words[2, lane], words[3, lane]
             x = a + d
@@ -97,5 +97,5 @@ def draw(words, out):
             z = angle * angle
             across, along = r * sine(angle, z), r * cosine(z)
             exchange = (y & ONE_BIT) == ONE_BIT
-            out[row + lane] = across if exchange else along
-            out[row + lanes + lane] = along if exchange else across
+            out[row, lane] = across if exchange else along
+            out[row + 1, lane] = along if exchange else across

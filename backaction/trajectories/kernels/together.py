@@ -1,7 +1,9 @@
 """State vectors: all diffusive channels in one Kraus operator, ψ → (K0 + X + ½:X²:)ψ with X = Σ_j c_j z_j.
 
-Channels share most of their matrix elements (a and a − b, say), so X is kept as pieces: diagonals of the composite
-basis with one element per row, each with a number ζ of its own on every lane, ζ_p = Σ_j w_jp z_j.
+Matrix elements of X that depend on the z_j in the same way form a *class*, x_e = Σ_j w_ej z_j: an oscillator's a, a†
+and a − b have d elements each, but few different ones.  The x_e are computed once a step, so that an element costs
+one complex product on every lane; and ⟨c_j⟩ = Σ_e w_ej Σ ψ_r*ψ_c, where the inner sum is over the elements (r, c) of a
+class.
 """
 
 from __future__ import annotations
@@ -9,50 +11,56 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inlined
-from ..simd import add, div, fma, load8, load16, mul, neg, splat8, splat16, sqrt, store
+from ..simd import add, at, div, fma, load16, mul, splat16, sqrt, store, sub
 
 LANES = 16
-HALF = 8  # lanes at a time where the numbers of 16 do not fit the registers
 
 
 @inlined
-def piece_means(plan, work, cur):
-    """⟨ψ|piece|ψ⟩ of every piece into work.pieces[p, 2:]."""
-    for p in range(plan.piece_ptr.size - 1):
-        for half in range(0, LANES, HALF):
-            mr = splat8(0.0)
-            mi = splat8(0.0)
-            for k in range(plan.piece_ptr[p], plan.piece_ptr[p + 1]):
-                c = cur + plan.piece_col[k] * LANES + half
-                r = cur + plan.piece_row[k] * LANES + half
-                u = splat8(plan.piece_re[k])
-                xr = load8(work.re, c)
-                xi = load8(work.im, c)
-                if plan.real_pieces:
-                    tr = mul(u, xr)
-                    ti = mul(u, xi)
-                else:
-                    v = splat8(plan.piece_im[k])
-                    tr = fma(neg(v), xi, mul(u, xr))
-                    ti = fma(v, xr, mul(u, xi))
-                pr = load8(work.re, r)
-                mr = fma(pr, tr, mr)
-                mi = fma(pr, ti, mi)
-                pi = load8(work.im, r)
-                mr = fma(pi, ti, mr)
-                mi = fma(neg(pi), tr, mi)
-            store(work.pieces, (4 * p + 2) * LANES + half, mr)
-            store(work.pieces, (4 * p + 3) * LANES + half, mi)
+def complex_sums(ur, ui, vr, vi, sums):
+    """Add u v, of complex numbers, to four sums: products of real parts, of imaginary ones, and the mixed ones."""
+    rr, ii, ri, ir = sums
+    return fma(ur, vr, rr), fma(ui, vi, ii), fma(ur, vi, ri), fma(ui, vr, ir)
+
+
+@inlined
+def overlaps(plan, work, cur):
+    """Σ ψ_r*ψ_c over the elements of a class, for one of every two classes that are each other's adjoint."""
+    zero = splat16(0.0)
+    for i in range(plan.overlap_ptr.size - 1):
+        sums = (zero, zero, zero, zero)
+        for k in range(plan.overlap_ptr[i], plan.overlap_ptr[i + 1]):
+            r = cur + at(plan.overlap_row, k) * LANES
+            c = cur + at(plan.overlap_col, k) * LANES
+            sums = complex_sums(load16(work.re, r), load16(work.im, r), load16(work.re, c), load16(work.im, c), sums)
+        store(work.overlaps, 2 * i * LANES, add(sums[0], sums[1]))
+        store(work.overlaps, (2 * i + 1) * LANES, sub(sums[2], sums[3]))
+
+
+@inlined
+def mean_of(plan, work, channel, inverse):
+    """⟨c⟩ of a channel from the overlaps; real and imaginary part."""
+    mr = splat16(0.0)
+    mi = splat16(0.0)
+    for t in range(plan.mean_ptr[channel], plan.mean_ptr[channel + 1]):
+        i = 2 * plan.mean_overlap[t] * LANES
+        sr = load16(work.overlaps, i)
+        si = load16(work.overlaps, i + LANES)
+        wr = plan.mean_re[t]
+        wi = plan.mean_im[t]
+        sign = plan.mean_sign[t]  # −1: the overlap's conjugate
+        mr = fma(splat16(wr), sr, mr)
+        mi = fma(splat16(sign * wr), si, mi)
+        if wi != 0.0:
+            mr = fma(splat16(-sign * wi), si, mr)
+            mi = fma(splat16(wi), sr, mi)
+    return mul(inverse, mr), mul(inverse, mi)
 
 
 @inlined
 def draw_together(plan, work, noise, step, record, inverse):
-    """Increments of all channels, to first order: dY = ⟨c + c†⟩dt + dW, dZ = ⟨c⟩dt + dζ; the ζ of every piece."""
-    n_pieces = plan.piece_ptr.size - 1
+    """Increments of all channels, to first order: dY = ⟨c + c†⟩dt + dW, dZ = ⟨c⟩dt + dζ; the z_j into work.steps."""
     dt = splat16(plan.dt)
-    for p in range(n_pieces):
-        store(work.pieces, 4 * p * LANES, splat16(0.0))
-        store(work.pieces, (4 * p + 1) * LANES, splat16(0.0))
     for channel in range(plan.kinds.size):
         output = plan.outputs[channel]
         row = 2 * output * LANES
@@ -60,110 +68,100 @@ def draw_together(plan, work, noise, step, record, inverse):
             y_re = load16(record, row)
             y_im = load16(record, row + LANES)
         else:
-            y_re = splat16(0.0)
-            y_im = splat16(0.0)
-            for p in range(n_pieces):
-                w_re = plan.mix_re[channel, p]
-                w_im = plan.mix_im[channel, p]
-                if w_re != 0.0 or w_im != 0.0:
-                    m_re = load16(work.pieces, (4 * p + 2) * LANES)
-                    m_im = load16(work.pieces, (4 * p + 3) * LANES)
-                    y_re = fma(splat16(-w_im), m_im, fma(splat16(w_re), m_re, y_re))
-                    y_im = fma(splat16(w_im), m_re, fma(splat16(w_re), m_im, y_im))
-            y_re = mul(inverse, y_re)
-            y_im = mul(inverse, y_im)
-            at = (step * plan.columns[plan.kinds.size] + plan.columns[channel]) * LANES
+            m_re, m_im = mean_of(plan, work, channel, inverse)
+            first = (step * plan.columns[plan.kinds.size] + plan.columns[channel]) * LANES
             if plan.kinds[channel] == 0:
                 root_dt = splat16(np.sqrt(plan.dt))
-                y_re = fma(root_dt, load16(noise, at), mul(dt, add(y_re, y_re)))
+                y_re = fma(root_dt, load16(noise, first), mul(dt, add(m_re, m_re)))
                 y_im = splat16(0.0)
             else:
                 root_dt = splat16(np.sqrt(0.5 * plan.dt))
-                y_re = fma(root_dt, load16(noise, at), mul(dt, y_re))
-                y_im = fma(root_dt, load16(noise, at + LANES), mul(dt, y_im))
+                y_re = fma(root_dt, load16(noise, first), mul(dt, m_re))
+                y_im = fma(root_dt, load16(noise, first + LANES), mul(dt, m_im))
             if output >= 0:
                 store(record, row, add(load16(record, row), y_re))
                 store(record, row + LANES, add(load16(record, row + LANES), y_im))
         if plan.loops.outputs.size > 0 and output >= 0:
             store(work.loops.latest, row, y_re)
             store(work.loops.latest, row + LANES, y_im)
-        for p in range(n_pieces):  # z = dY or dZ*
-            w_re = plan.mix_re[channel, p]
-            w_im = plan.mix_im[channel, p]
-            if w_re != 0.0 or w_im != 0.0:
-                z_re = load16(work.pieces, 4 * p * LANES)
-                z_im = load16(work.pieces, (4 * p + 1) * LANES)
-                store(work.pieces, 4 * p * LANES, fma(splat16(w_im), y_im, fma(splat16(w_re), y_re, z_re)))
-                store(work.pieces, (4 * p + 1) * LANES, fma(splat16(w_im), y_re, fma(splat16(-w_re), y_im, z_im)))
+        store(work.steps, 2 * channel * LANES, y_re)  # z = dY or dZ*
+        store(work.steps, (2 * channel + 1) * LANES, sub(splat16(0.0), y_im))
 
 
 @inlined
-def add_pieces(plan, work, xr, x, xi, y, row, half, ar, ai):
-    """(ar, ai) + (Xψ)_row on eight lanes; the parts of ψ from xr[x] and xi[y] on."""
+def fill_classes(plan, work):
+    """x_e of every class."""
+    for e in range(plan.class_ptr.size - 1):
+        xr = splat16(0.0)
+        xi = splat16(0.0)
+        for t in range(plan.class_ptr[e], plan.class_ptr[e + 1]):
+            i = 2 * plan.class_channel[t] * LANES
+            zr = load16(work.steps, i)
+            zi = load16(work.steps, i + LANES)
+            wr = plan.class_re[t]
+            wi = plan.class_im[t]
+            xr = fma(splat16(wr), zr, xr)
+            xi = fma(splat16(wr), zi, xi)
+            if wi != 0.0:
+                xr = fma(splat16(-wi), zi, xr)
+                xi = fma(splat16(wi), zr, xi)
+        store(work.classes, 2 * e * LANES, xr)
+        store(work.classes, (2 * e + 1) * LANES, xi)
+
+
+@inlined
+def row_of_x(plan, work, row, re, re_at, im, im_at):
+    """(Xv)_row; the parts of v from re[re_at] and im[im_at] on."""
+    zero = splat16(0.0)
+    sums = (zero, zero, zero, zero)
     for k in range(plan.row_ptr[row], plan.row_ptr[row + 1]):
-        c = plan.row_col[k] * LANES + half
-        p = 4 * plan.row_piece[k] * LANES + half
-        u = splat8(plan.row_re[k])
-        gr = load8(xr, x + c)
-        gi = load8(xi, y + c)
-        if plan.real_pieces:
-            tr = mul(u, gr)
-            ti = mul(u, gi)
-        else:
-            v = splat8(plan.row_im[k])
-            tr = fma(neg(v), gi, mul(u, gr))
-            ti = fma(v, gr, mul(u, gi))
-        zr = load8(work.pieces, p)
-        ar = fma(zr, tr, ar)
-        ai = fma(zr, ti, ai)
-        zi = load8(work.pieces, p + LANES)
-        ar = fma(neg(zi), ti, ar)
-        ai = fma(zi, tr, ai)
-    return ar, ai
+        c = at(plan.row_col, k) * LANES
+        e = 2 * at(plan.row_class, k) * LANES
+        sums = complex_sums(
+            load16(work.classes, e), load16(work.classes, e + LANES), load16(re, re_at + c), load16(im, im_at + c), sums
+        )
+    return sub(sums[0], sums[1]), add(sums[2], sums[3])
 
 
 @inlined
 def diffuse_together(plan, work, cur, noise, step, record):
     """D of all diffusive channels; the result goes to the other copy."""
-    d = plan.ptr.shape[1] - 1
-    other = d * LANES - cur
+    n = work.re.size // 2
+    d = n // LANES
+    other = n - cur
     inverse = div(splat16(1.0), load16(work.norm, 0))
-    store(work.z, 0, sqrt(inverse))  # keeps the state near norm 1
+    scale = sqrt(inverse)  # keeps the state near norm 1
     if not plan.given:
-        piece_means(plan, work, cur)
+        overlaps(plan, work, cur)
     draw_together(plan, work, noise, step, record, inverse)
-    one_half = splat8(0.5)
-    for half in range(0, LANES, HALF):
-        for r in range(d):  # φ = ψ + ½Xψ
-            ar, ai = add_pieces(plan, work, work.re, cur, work.im, cur, r, half, splat8(0.0), splat8(0.0))
-            i = r * LANES + half
-            store(work.phi, i, fma(one_half, ar, load8(work.re, cur + i)))
-            store(work.phi, d * LANES + i, fma(one_half, ai, load8(work.im, cur + i)))
+    fill_classes(plan, work)
+    one_half = splat16(0.5)
+    for r in range(d):  # φ = ψ + ½Xψ
+        xr, xi = row_of_x(plan, work, r, work.re, cur, work.im, cur)
+        i = r * LANES
+        store(work.phi, i, fma(one_half, xr, load16(work.re, cur + i)))
+        store(work.phi, n + i, fma(one_half, xi, load16(work.im, cur + i)))
     k0 = plan.kraus[0, 0]
-    for half in range(0, LANES, HALF):
-        scale = load8(work.z, half)
-        total = splat8(0.0)
-        for r in range(d):  # K0ψ + Xφ
-            ar = splat8(0.0)
-            ai = splat8(0.0)
-            for k in range(plan.ptr[k0, r], plan.ptr[k0, r + 1]):
-                c = cur + plan.col[k] * LANES + half
-                u = splat8(plan.re[k])
-                gr = load8(work.re, c)
-                ar = fma(u, gr, ar)
-                gi = load8(work.im, c)
-                ai = fma(u, gi, ai)
-                if plan.im[k] != 0.0:
-                    v = splat8(plan.im[k])
-                    ar = fma(neg(v), gi, ar)
-                    ai = fma(v, gr, ai)
-            ar, ai = add_pieces(plan, work, work.phi, 0, work.phi, d * LANES, r, half, ar, ai)
-            ar = mul(scale, ar)
-            ai = mul(scale, ai)
-            i = other + r * LANES + half
-            store(work.re, i, ar)
-            store(work.im, i, ai)
-            total = fma(ai, ai, fma(ar, ar, total))
-        store(work.norm, half, total)
+    total = splat16(0.0)
+    for r in range(d):  # K0ψ + Xφ
+        ar, ai = row_of_x(plan, work, r, work.phi, 0, work.phi, n)
+        for k in range(plan.ptr[k0, r], plan.ptr[k0, r + 1]):
+            c = cur + at(plan.col, k) * LANES
+            u = splat16(at(plan.re, k))
+            gr = load16(work.re, c)
+            gi = load16(work.im, c)
+            ar = fma(u, gr, ar)
+            ai = fma(u, gi, ai)
+            v = at(plan.im, k)
+            if v != 0.0:
+                ar = fma(splat16(-v), gi, ar)
+                ai = fma(splat16(v), gr, ai)
+        ar = mul(scale, ar)
+        ai = mul(scale, ai)
+        i = other + r * LANES
+        store(work.re, i, ar)
+        store(work.im, i, ai)
+        total = fma(ai, ai, fma(ar, ar, total))
+    store(work.norm, 0, total)
     if plan.given:
-        store(work.likelihood, 0, mul(load16(work.likelihood, 0), load16(work.norm, 0)))
+        store(work.likelihood, 0, mul(load16(work.likelihood, 0), total))
