@@ -110,6 +110,8 @@ class KetWork(NamedTuple):
     lane: np.ndarray  # (MAX_ORDER + 2, d) complex
     images: np.ndarray  # (n_jumps, d) complex
     weights: np.ndarray  # (n_jumps,) their squared norms
+    crossing: np.ndarray  # (2,) lane that is being advanced on its own, and how far; −1: not begun
+    begin: np.ndarray  # (1,) time at which the slot begins
     edges: np.ndarray  # (n_edges, 16) sums of edge populations
     hazard: np.ndarray  # (16,) sums of event probabilities per step
     words: np.ndarray  # (4, 16) uint64, generators of the noise: see `normals`
@@ -149,6 +151,8 @@ def ket_work(plan: KetPlan) -> KetWork:
         lane=np.zeros((MAX_ORDER + 2, d), dtype=complex),
         images=np.zeros((len(plan.jumps), d), dtype=complex),
         weights=np.zeros(len(plan.jumps)),
+        crossing=np.array([0.0, -1.0]),
+        begin=np.zeros(1),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
         words=np.zeros((4, LANES), dtype=np.uint64),
@@ -386,11 +390,12 @@ def next_jump(plan, work, values, rng, lane, done, duration):
     return done, chosen
 
 
-@kernel
-def follow_lane(plan, work, cur, values, lane, start, duration):
+@inlined
+def follow_lane(plan, work, cur, values, lane, duration):
     """Carry one lane over a slot with given clicks; the result goes to the other copy and `trial`."""
     terms = work.lane
     state = work.lane[MAX_ORDER + 1]
+    start = work.begin[0]
     take_lane(work, cur, lane)
     done = 0.0
     k = work.given_next[lane]
@@ -401,7 +406,7 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
             h = min(stop - done, plan.reach)
             order = taylor(plan, work, values, h)
             horner(terms, order, 1.0, state)
-            terms[0] = state
+            copy(state, terms[0])
             done = stop if h >= stop - done else done + h
         work.likelihood[lane] *= norm2(terms[0])
         if clicks:
@@ -413,7 +418,7 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
             work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
             work.likelihood[lane] = 1.0
             if weight > 0.0:
-                terms[0] = state
+                copy(state, terms[0])
             k += 1
         factor = 1.0 / np.sqrt(norm2(terms[0]))
         for r in range(terms.shape[1]):
@@ -450,26 +455,41 @@ def follow(work, end):
     return False
 
 
-@kernel
-def advance_lanes(plan, work, cur, values, rngs, start, duration, times, owner, count):
-    """Carry every lane over a slot in which it jumps, or clicks as given; others move on."""
-    for lane in range(LANES):
-        if work.jumping[lane] >= work.threshold[lane]:
-            work.alive[lane] = work.jumping[lane]
-            work.likelihood[lane] *= work.trial[lane] / work.norm[lane]
-        elif plan.given:
-            follow_lane(plan, work, cur, values, lane, start, duration)
-        else:
+@inner_loop
+def advance_lanes(plan, work, cur, values, rngs, duration):
+    """Carry every lane over a slot in which it jumps, or clicks as given; others move on.
+
+    Returns (lane, time in the slot, counter) of the next click that is recorded, to be called again, or −1 for the lane
+    when all have crossed the slot.
+    """
+    lane = np.int64(work.crossing[0])
+    done = work.crossing[1]
+    while lane < LANES:
+        if done < 0.0:
+            if work.jumping[lane] >= work.threshold[lane]:
+                work.alive[lane] = work.jumping[lane]
+                work.likelihood[lane] *= work.trial[lane] / work.norm[lane]
+                lane += 1
+                continue
+            if plan.given:
+                follow_lane(plan, work, cur, values, lane, duration)
+                lane += 1
+                continue
             take_lane(work, cur, lane)
             done = 0.0
-            while done < duration:
-                done, chosen = next_jump(plan, work, values, rngs[lane], lane, done, duration)
-                if chosen >= 0 and plan.counters[chosen] >= 0:
-                    times, owner, count = push_click(times, owner, count, lane, start + done, plan.counters[chosen])
-            put_lane(work, cur, lane)
-    for lane in range(LANES):
-        work.norm[lane] = work.trial[lane]
-    return times, owner, count
+        while done < duration:
+            done, chosen = next_jump(plan, work, values, rngs[lane], lane, done, duration)
+            if chosen >= 0 and plan.counters[chosen] >= 0:
+                work.crossing[0] = lane
+                work.crossing[1] = done
+                return lane, done, plan.counters[chosen]
+        put_lane(work, cur, lane)
+        done = -1.0
+        lane += 1
+    store(work.norm, 0, load16(work.trial, 0))
+    work.crossing[0] = 0.0
+    work.crossing[1] = -1.0
+    return np.int64(-1), 0.0, np.int64(-1)
 
 
 @inlined
@@ -738,9 +758,11 @@ def run_ket(
             begin, duration = slot_times(
                 stage, at_edge, offset + b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size
             )
-            times, owner, count = advance_lanes(
-                plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
-            )
+            work.begin[0] = t0 + begin
+            lane, done, counter = advance_lanes(plan, work, work.place[1], values, rngs, duration)
+            while lane >= 0:
+                times, owner, count = push_click(times, owner, count, lane, t0 + begin + done, counter)
+                lane, done, counter = advance_lanes(plan, work, work.place[1], values, rngs, duration)
         elif why == NOISE:
             draw(work.words, work.noise)
         elif save_every > 0 and (first + b) % save_every == 0:
