@@ -812,8 +812,8 @@ def spins(case: Case, run: Run, rates: Machine, results: Results) -> None:
         f"W4: {case.title}, a record per {case.bins_of} step(s){chosen(other)}",
         rows,
         [
-            Gate("backaction records, Splitting", "qutip SMESolver, euler", 1900, 2400),
-            Gate("backaction records, Splitting", "dynamiqs dsmesolve", 17, 22),
+            Gate("backaction records, Rouchon", "qutip SMESolver, euler", 1900, 2400),
+            Gate("backaction records, Rouchon", "dynamiqs dsmesolve", 17, 22),
         ],
     )
 

@@ -2,8 +2,8 @@
 
 numba accumulates ``y[r, lane] += …`` through memory, because it cannot prove that `y` does not alias
 the input; a first-class vector value lets LLVM keep the row's sum in registers (38 against 10 GF/s
-for a banded complex operator on 16 lanes).  Widths of doubles: 16 for lanes of state vectors and for runs
-of columns, 4 for lanes of density matrices; and a *line*, the 64 bytes of a cache line, which is 8 doubles or
+for a banded complex operator on 16 lanes).  Widths of doubles: 32 for lanes of state vectors, 16 for runs of columns,
+4 for lanes of density matrices; and a *line*, the 64 bytes of a cache line, which is 8 doubles or
 16 singles, as the array has it.  Arithmetic takes any.
 
 With ``NUMBA_DISABLE_JIT=1`` the same names are plain NumPy functions.
@@ -118,13 +118,13 @@ if numba.config.DISABLE_JIT:
     def _numpy_load(width: int) -> Any:
         return lambda array, index: array.reshape(-1)[index : index + width].copy()
 
-    load16, load8, load4 = _numpy_load(16), _numpy_load(8), _numpy_load(4)
+    load32, load16, load4 = _numpy_load(32), _numpy_load(16), _numpy_load(4)
+
+    def splat32(value: float) -> Any:
+        return np.full(32, value)
 
     def splat16(value: float) -> Any:
         return np.full(16, value)
-
-    def splat8(value: float) -> Any:
-        return np.full(8, value)
 
     def splat4(value: float) -> Any:
         return np.full(4, value)
@@ -178,8 +178,8 @@ if numba.config.DISABLE_JIT:
     mul, add, sub, div = np.multiply, np.add, np.subtract, np.divide
     neg, sqrt, minimum, maximum = np.negative, np.sqrt, np.minimum, np.maximum
 else:
+    load32, splat32 = _memory(32)
     load16, splat16 = _memory(16)
-    load8, splat8 = _memory(8)
     load4, splat4 = _memory(4)
 
     @intrinsic

@@ -70,8 +70,8 @@ def model_of(system, unraveling):
 def test_kernel_follows_the_reference_on_the_same_noise(case, monkeypatch):
     system, unraveling, level = CASES[case]
     monkeypatch.setattr(plans, "DIFFUSIVE_TOLERANCE", 1e-14)
-    # 150 steps of dt = 0.02: the noise is drawn twice; 18 and 5 trajectories: a second batch
-    n_bins, n_sub, dt, ntraj = 15, 10, 0.02, 18 if level == "ket" else 5
+    # 150 steps of dt = 0.02: the noise is drawn twice; 34 and 5 trajectories: a second batch
+    n_bins, n_sub, dt, ntraj = 15, 10, 0.02, 34 if level == "ket" else 5
     names = list(system.observables)[:3]
     initial = {s.name: EXCITED[s.name] for s in system.sites if system is not VDP}
     data = ba.simulate(

@@ -95,7 +95,7 @@ def test_the_size_of_a_kernel_call_does_not_matter(case, work, monkeypatch):
 
 @pytest.mark.parametrize("case", CASES)
 def test_more_trajectories_extend_an_ensemble(case):
-    """Also where a trajectory sits in its batch of 16 or 4 does not matter to those before it."""
+    """Also where a trajectory sits in its batch of 32 or 4 does not matter to those before it."""
     large = simulate(case, ntraj=37)
     for n in (1, 3, 16, 21):
         small = simulate(case, ntraj=n)
@@ -159,7 +159,7 @@ def raise_interrupt():
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("case, lanes", [("ket", 16), ("density", 4)])
+@pytest.mark.parametrize("case, lanes", [("ket", 32), ("density", 4)])
 def test_ctrl_c_keeps_what_is_finished(case, lanes, monkeypatch):
     whole = simulate(case, ntraj=100)
     monkeypatch.setattr(ensemble, "run_batch", interrupting(3, raise_interrupt))

@@ -27,7 +27,6 @@ from .lane import (
     JUMP,
     LOG_STEPS,
     MAX_ORDER,
-    NOISE,
     NOISE_STEPS,
     SAVE,
     clicks_due,
@@ -709,9 +708,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 if s == 0:
                     load_record(current, work.record, first + b, plan.dt)
             elif n_diffusive > 0 and position == NOISE_STEPS:
+                draw(work.words, work.noise)
                 position = 0
-                why = NOISE
-                break
             if work.drive.active:
                 drive_slot(plan, work, np.int64(stage), at_edge, (offset + b) * plan.n_sub + s)
             stage = BEHIND
@@ -796,14 +794,15 @@ def run_density(
     """Advance a batch of density matrices over `n_bins` bins; arguments as in `run_ket`."""
     count = np.int64(0)  # not a literal, for which everything below would be compiled once more
     b = np.int64(0)
-    values = complex_values(plan.re, plan.im)
+    values = np.empty(plan.re.size, dtype=np.complex128)
+    complex_values(plan.re, plan.im, values)
     while True:
         why, b, stage = advance(plan, work, t0, first, offset, b, n_bins, save_every, close, width, current)
         if why == DONE:
             break
         if why == JUMP:
             if work.drive.active:
-                values = complex_values(plan.re, plan.im)
+                complex_values(plan.re, plan.im, values)
             at_edge = work.place[3] == 1
             begin, duration = slot_times(
                 stage, at_edge, offset + b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size
@@ -811,8 +810,6 @@ def run_density(
             times, owner, count = advance_lanes(
                 plan, work, work.place[1], values, rngs, t0 + begin, duration, times, owner, count
             )
-        elif why == NOISE:
-            draw(work.words, work.noise)
         elif save_every > 0 and (first + b) % save_every == 0:
             save(plan, work, work.place[1], saved, expectations, states)
             saved += 1

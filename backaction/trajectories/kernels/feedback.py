@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined
-from ..simd import fma, load4, load16, mul, neg, splat16, store, value16
+from ..simd import fma, load4, load32, mul, neg, splat32, store
 from .products import LANES as DENSITY_LANES
 from .products import sandwich, stride_of
+from .together import LANES as KET_LANES
 
 
 class FeedbackPlan(NamedTuple):
@@ -96,37 +97,37 @@ def phase_factors(loops, memory, j):
 
 @inlined
 def change_basis(loops, operator, re, im, x, y, d):
-    """Operator times state vectors, 16 lanes: from the copy at x to that at y."""
+    """Operator times state vectors, 32 lanes: from the copy at x to that at y."""
     for r in range(d):
-        ar = splat16(0.0)
-        ai = splat16(0.0)
+        ar = splat32(0.0)
+        ai = splat32(0.0)
         for k in range(loops.ptr[operator, r], loops.ptr[operator, r + 1]):
-            c = x + loops.col[k] * 16
-            u = value16(loops.re, k)
-            v = value16(loops.im, k)
-            vr = load16(re, c)
+            c = x + loops.col[k] * KET_LANES
+            u = splat32(loops.re[k])
+            v = splat32(loops.im[k])
+            vr = load32(re, c)
             ar = fma(u, vr, ar)
             ai = fma(v, vr, ai)
-            vi = load16(im, c)
+            vi = load32(im, c)
             ar = fma(neg(v), vi, ar)
             ai = fma(u, vi, ai)
-        store(re, y + r * 16, ar)
-        store(im, y + r * 16, ai)
+        store(re, y + r * KET_LANES, ar)
+        store(im, y + r * KET_LANES, ai)
 
 
 @inlined
 def feed_back_kets(loops, memory, dt, re, im, cur, other, d):
-    """ψ → Π_j e^{−iF_j s_j}ψ on 16 lanes, in the current copy."""
+    """ψ → Π_j e^{−iF_j s_j}ψ on 32 lanes, in the current copy."""
     for j in range(loops.outputs.size):
         angles(loops, memory, dt, j)
         phase_factors(loops, memory, j)
         change_basis(loops, 2 * j, re, im, cur, other, d)
         for r in range(d):
-            i = other + r * 16
-            ar = load16(re, i)
-            ai = load16(im, i)
-            c = load16(memory.phases, 2 * r * 16)
-            s = load16(memory.phases, (2 * r + 1) * 16)
+            i = other + r * KET_LANES
+            ar = load32(re, i)
+            ai = load32(im, i)
+            c = load32(memory.phases, 2 * r * KET_LANES)
+            s = load32(memory.phases, (2 * r + 1) * KET_LANES)
             store(re, i, fma(neg(ai), s, mul(ar, c)))
             store(im, i, fma(ai, c, mul(ar, s)))
         change_basis(loops, 2 * j + 1, re, im, other, cur, d)

@@ -1,7 +1,7 @@
-"""State vectors, 16 trajectories at a time.
+"""State vectors, 32 trajectories at a time.
 
-Layout: real and imaginary parts apart, element r of lane l at ``16 r + l``; two copies of the state, the
-current one at offset `cur` (0 or 16 d).  A step is
+Layout: real and imaginary parts apart, element r of lane l at ``32 r + l``; two copies of the state, the
+current one at offset `cur` (0 or 32 d).  A step is
 ``P(dt/2) D P(dt/2)``: P is the no-jump propagator with jumps at their exact times, D the measurement of
 the diffusive channels one after the other; neighbouring P(dt/2) inside a bin are one P(dt).
 """
@@ -13,20 +13,19 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, any_below, at, div, fma, load16, mul, neg, splat16, store, sub
+from ..simd import add, any_below, at, div, fma, load32, mul, neg, splat32, store, sub
 from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
 from .feedback import FeedbackPlan, FeedbackWork, feed_back_kets, feedback_work
 from .increments import increments
 from .lane import (
     BEFORE,
     BEHIND,
+    CLICK,
     CLOSED,
     CLOSING,
     DONE,
-    JUMP,
     LOG_STEPS,
     MAX_ORDER,
-    NOISE,
     NOISE_STEPS,
     SAVE,
     STAGED,
@@ -95,37 +94,39 @@ class KetPlan(NamedTuple):
 class KetWork(NamedTuple):
     """State and scratch of one batch."""
 
-    re: np.ndarray  # (2 * d * 16,) the state, unnormalised, twice
+    re: np.ndarray  # (2 * d * 32,) the state, unnormalised, twice
     im: np.ndarray
-    phi: np.ndarray  # (6 * d * 16,) K0ψ, K1ψ, K2ψ, real and imaginary parts
-    norm: np.ndarray  # (16,) ⟨ψ|ψ⟩
-    trial: np.ndarray  # (16,) norm after a slot
-    alive: np.ndarray  # (16,) surviving probability since the last jump
-    threshold: np.ndarray  # (16,) the jump comes when `alive` falls to it
-    sums: np.ndarray  # (6 * 16,) inner products of the K_iψ: see `increments`
-    z: np.ndarray  # (5 * 16,) 1/√norm, Re z, Im z, Re z2, Im z2
-    steps: np.ndarray  # (n_diffusive, 2, 16) z_j of merged channels, real and imaginary parts
-    classes: np.ndarray  # (n_classes, 2, 16)
-    overlaps: np.ndarray  # (n_overlaps, 2, 16)
+    phi: np.ndarray  # (6 * d * 32,) K0ψ, K1ψ, K2ψ, real and imaginary parts
+    norm: np.ndarray  # (32,) ⟨ψ|ψ⟩
+    trial: np.ndarray  # (32,) norm after a slot
+    alive: np.ndarray  # (32,) surviving probability since the last jump
+    threshold: np.ndarray  # (32,) the jump comes when `alive` falls to it
+    sums: np.ndarray  # (6 * 32,) inner products of the K_iψ: see `increments`
+    z: np.ndarray  # (5 * 32,) 1/√norm, Re z, Im z, Re z2, Im z2
+    steps: np.ndarray  # (n_diffusive, 2, 32) z_j of merged channels, real and imaginary parts
+    classes: np.ndarray  # (n_classes, 2, 32)
+    overlaps: np.ndarray  # (n_overlaps, 2, 32)
     lane: np.ndarray  # (MAX_ORDER + 2, d) complex
     images: np.ndarray  # (n_jumps, d) complex
     weights: np.ndarray  # (n_jumps,) their squared norms
     crossing: np.ndarray  # (2,) lane that is being advanced on its own, and how far; −1: not begun
-    begin: np.ndarray  # (1,) time at which the slot begins
-    edges: np.ndarray  # (n_edges, 16) sums of edge populations
-    hazard: np.ndarray  # (16,) sums of event probabilities per step
-    words: np.ndarray  # (4, 16) uint64, generators of the noise: see `normals`
-    noise: np.ndarray  # (NOISE_STEPS * columns[−1], 16) standard normals
-    staged: np.ndarray  # (STAGED, n_outputs, 2, 16) finished bins that are not yet in `current`
-    record: np.ndarray  # (n_outputs, 2, 16) sums of the increments in this bin
-    place: np.ndarray  # (6,) int: position in the noise, cur, step within the bin, at an edge?, stage, bins staged
-    jumping: np.ndarray  # (16,) `alive` at the end of the slot if the lane does not jump
-    likelihood: np.ndarray  # (16,) of a given record: factors whose logarithm is not yet in `log_likelihood`
-    log_likelihood: np.ndarray  # (16,)
+    click: np.ndarray  # (3,) time, lane and counter of a click that is to be recorded
+    edges: np.ndarray  # (n_edges, 32) sums of edge populations
+    hazard: np.ndarray  # (32,) sums of event probabilities per step
+    words: np.ndarray  # (4, 32) uint64, generators of the noise: see `normals`
+    noise: np.ndarray  # (NOISE_STEPS * columns[−1], 32) standard normals
+    staged: np.ndarray  # (STAGED, n_outputs, 2, 32) finished bins that are not yet in `current`
+    record: np.ndarray  # (n_outputs, 2, 32) sums of the increments in this bin
+    place: (
+        np.ndarray
+    )  # (7,) int: position in the noise, cur, step within the bin, at an edge?, stage, bins staged, crossing a slot?
+    jumping: np.ndarray  # (32,) `alive` at the end of the slot if the lane does not jump
+    likelihood: np.ndarray  # (32,) of a given record: factors whose logarithm is not yet in `log_likelihood`
+    log_likelihood: np.ndarray  # (32,)
     given_times: np.ndarray  # given clicks, lane by lane: times
     given_owner: np.ndarray  # counter
-    given_next: np.ndarray  # (16,) index of the lane's next click
-    given_stop: np.ndarray  # (16,)
+    given_next: np.ndarray  # (32,) index of the lane's next click
+    given_stop: np.ndarray  # (32,)
     clock: np.ndarray  # (1,) int: step since the stretch of equal bins began
     drive: Drive
     numbers: np.ndarray  # scratch for the numbers that vary
@@ -152,14 +153,14 @@ def ket_work(plan: KetPlan) -> KetWork:
         images=np.zeros((len(plan.jumps), d), dtype=complex),
         weights=np.zeros(len(plan.jumps)),
         crossing=np.array([0.0, -1.0]),
-        begin=np.zeros(1),
+        click=np.zeros(3),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
         words=np.zeros((4, LANES), dtype=np.uint64),
         noise=np.zeros((NOISE_STEPS * int(plan.columns[-1]), LANES)),
         staged=np.zeros((STAGED, int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
         record=np.zeros((int(plan.outputs.max(initial=-1)) + 1, 2, LANES)),
-        place=np.array([NOISE_STEPS, 0, 0, 1, 0, 0]),
+        place=np.array([NOISE_STEPS, 0, 0, 1, 0, 0, 0]),
         jumping=np.zeros(LANES),
         likelihood=np.ones(LANES),
         log_likelihood=np.zeros(LANES),
@@ -203,19 +204,19 @@ def drive_step(plan, work, row):
 
 @inlined
 def row_times(plan, begin, end, work, cur):
-    """One row of A times the current state on 16 lanes: (real, imaginary)."""
-    accr = splat16(0.0)
-    acci = splat16(0.0)
+    """One row of A times the current state on 32 lanes: (real, imaginary)."""
+    accr = splat32(0.0)
+    acci = splat32(0.0)
     for k in range(begin, end):
         c = cur + at(plan.col, k) * LANES
-        a = splat16(at(plan.re, k))
-        vr = load16(work.re, c)
-        vi = load16(work.im, c)
+        a = splat32(at(plan.re, k))
+        vr = load32(work.re, c)
+        vi = load32(work.im, c)
         accr = fma(a, vr, accr)
         acci = fma(a, vi, acci)
         b = at(plan.im, k)
-        accr = fma(splat16(-b), vi, accr)
-        acci = fma(splat16(b), vr, acci)
+        accr = fma(splat32(-b), vi, accr)
+        acci = fma(splat32(b), vr, acci)
     return accr, acci
 
 
@@ -224,7 +225,7 @@ def apply(plan, work, operator, cur):
     """Aψ into the other copy, and its squared norm into `trial`."""
     d = plan.ptr.shape[1] - 1
     other = d * LANES - cur
-    total = splat16(0.0)
+    total = splat32(0.0)
     for r in range(d):
         accr, acci = row_times(plan, plan.ptr[operator, r], plan.ptr[operator, r + 1], work, cur)
         store(work.re, other + r * LANES, accr)
@@ -259,23 +260,25 @@ def save(plan, work, cur, index, expectations, states):
 def measure_edges(plan, work, cur):
     """Add the populations of the basis' edges."""
     for e in range(plan.edge_ptr.size - 1):
-        total = splat16(0.0)
+        total = splat32(0.0)
         for k in range(plan.edge_ptr[e], plan.edge_ptr[e + 1]):
             i = cur + plan.edge_index[k] * LANES
-            vr = load16(work.re, i)
-            vi = load16(work.im, i)
+            vr = load32(work.re, i)
+            vi = load32(work.im, i)
             total = fma(vi, vi, fma(vr, vr, total))
         row = e * LANES
-        store(work.edges, row, add(load16(work.edges, row), div(total, load16(work.norm, 0))))
+        store(work.edges, row, add(load32(work.edges, row), div(total, load32(work.norm, 0))))
 
 
 @inlined
 def unload(work, staged, current, b):
     """Move the staged bins to `current`, from bin b on: in between, lanes are far apart and share cache sets."""
     for o in range(current.shape[1] if staged > 0 else 0):
-        for lane in range(LANES):
+        for block in range(0, LANES, 4):
             for i in range(staged):
-                current[lane, o, b + i] = complex(work.staged[i, o, 0, lane], work.staged[i, o, 1, lane])
+                for k in range(4):
+                    lane = block + k
+                    current[lane, o, b + i] = complex(work.staged[i, o, 0, lane], work.staged[i, o, 1, lane])
 
 
 @inlined
@@ -391,11 +394,10 @@ def next_jump(plan, work, values, rng, lane, done, duration):
 
 
 @inlined
-def follow_lane(plan, work, cur, values, lane, duration):
+def follow_lane(plan, work, cur, values, lane, start, duration):
     """Carry one lane over a slot with given clicks; the result goes to the other copy and `trial`."""
     terms = work.lane
     state = work.lane[MAX_ORDER + 1]
-    start = work.begin[0]
     take_lane(work, cur, lane)
     done = 0.0
     k = work.given_next[lane]
@@ -432,15 +434,15 @@ def follow_lane(plan, work, cur, values, lane, duration):
 @inlined
 def survive(work):
     """Does any lane jump in this slot?  If none does, all move on; else advance those that do not."""
-    survival = div(load16(work.trial, 0), load16(work.norm, 0))
-    hazard = sub(splat16(1.0), survival)
-    store(work.hazard, 0, add(load16(work.hazard, 0), hazard))
-    alive = mul(load16(work.alive, 0), survival)
+    survival = div(load32(work.trial, 0), load32(work.norm, 0))
+    hazard = sub(splat32(1.0), survival)
+    store(work.hazard, 0, add(load32(work.hazard, 0), hazard))
+    alive = mul(load32(work.alive, 0), survival)
     store(work.jumping, 0, alive)
-    if any_below(alive, load16(work.threshold, 0)):  # NaN goes to the driver by way of the slow path
+    if any_below(alive, load32(work.threshold, 0)):  # NaN goes to the driver by way of the slow path
         return True
     store(work.alive, 0, alive)
-    store(work.norm, 0, load16(work.trial, 0))
+    store(work.norm, 0, load32(work.trial, 0))
     return False
 
 
@@ -449,18 +451,17 @@ def follow(work, end):
     """Does any lane have a given click before `end`?  If none does, all move on."""
     if clicks_due(work, end):
         return True
-    ratio = div(load16(work.trial, 0), load16(work.norm, 0))
-    store(work.likelihood, 0, mul(load16(work.likelihood, 0), ratio))
-    store(work.norm, 0, load16(work.trial, 0))
+    ratio = div(load32(work.trial, 0), load32(work.norm, 0))
+    store(work.likelihood, 0, mul(load32(work.likelihood, 0), ratio))
+    store(work.norm, 0, load32(work.trial, 0))
     return False
 
 
-@inner_loop
-def advance_lanes(plan, work, cur, values, rngs, duration):
+@inlined
+def cross(plan, work, cur, values, rngs, start, duration):
     """Carry every lane over a slot in which it jumps, or clicks as given; others move on.
 
-    Returns (lane, time in the slot, counter) of the next click that is recorded, to be called again, or −1 for the lane
-    when all have crossed the slot.
+    False if it stops at a click that is to be recorded, in `work.click`; to be called again.
     """
     lane = np.int64(work.crossing[0])
     done = work.crossing[1]
@@ -472,7 +473,7 @@ def advance_lanes(plan, work, cur, values, rngs, duration):
                 lane += 1
                 continue
             if plan.given:
-                follow_lane(plan, work, cur, values, lane, duration)
+                follow_lane(plan, work, cur, values, lane, start, duration)
                 lane += 1
                 continue
             take_lane(work, cur, lane)
@@ -482,14 +483,17 @@ def advance_lanes(plan, work, cur, values, rngs, duration):
             if chosen >= 0 and plan.counters[chosen] >= 0:
                 work.crossing[0] = lane
                 work.crossing[1] = done
-                return lane, done, plan.counters[chosen]
+                work.click[0] = start + done
+                work.click[1] = lane
+                work.click[2] = plan.counters[chosen]
+                return False
         put_lane(work, cur, lane)
         done = -1.0
         lane += 1
-    store(work.norm, 0, load16(work.trial, 0))
+    store(work.norm, 0, load32(work.trial, 0))
     work.crossing[0] = 0.0
     work.crossing[1] = -1.0
-    return np.int64(-1), 0.0, np.int64(-1)
+    return True
 
 
 @inlined
@@ -500,13 +504,13 @@ def project(plan, work, channel, cur):
     k1 = plan.kraus[channel, 1]
     k2 = plan.kraus[channel, 2]
     n = d * LANES
-    two_dt = splat16(2.0 * plan.dt)
-    minus_two_dt = splat16(-2.0 * plan.dt)
-    m_re = splat16(0.0)  # ⟨K0ψ|K1ψ⟩ + 2dt⟨K1ψ|K2ψ⟩
-    m_im = splat16(0.0)
-    g11 = splat16(0.0)  # ⟨K1ψ|K1ψ⟩
-    q_re = splat16(0.0)  # ⟨K0ψ|K2ψ⟩
-    q_im = splat16(0.0)
+    two_dt = splat32(2.0 * plan.dt)
+    minus_two_dt = splat32(-2.0 * plan.dt)
+    m_re = splat32(0.0)  # ⟨K0ψ|K1ψ⟩ + 2dt⟨K1ψ|K2ψ⟩
+    m_im = splat32(0.0)
+    g11 = splat32(0.0)  # ⟨K1ψ|K1ψ⟩
+    q_re = splat32(0.0)  # ⟨K0ψ|K2ψ⟩
+    q_im = splat32(0.0)
     for r in range(d):
         r0, i0 = row_times(plan, plan.ptr[k0, r], plan.ptr[k0, r + 1], work, cur)
         r1, i1 = row_times(plan, plan.ptr[k1, r], plan.ptr[k1, r + 1], work, cur)
@@ -544,10 +548,10 @@ def project(plan, work, channel, cur):
 def diffuse(plan, work, cur, noise, step, channel, record):
     """D of one channel: its increment from the noise, added to the record, and the state's update."""
     project(plan, work, channel, cur)
-    increments(plan, work, record, noise, step, channel, LANES, div(splat16(1.0), load16(work.norm, 0)))
+    increments(plan, work, record, noise, step, channel, LANES, div(splat32(1.0), load32(work.norm, 0)))
     combine(work, cur)
     if plan.given:
-        store(work.likelihood, 0, mul(load16(work.likelihood, 0), load16(work.norm, 0)))
+        store(work.likelihood, 0, mul(load32(work.likelihood, 0), load32(work.norm, 0)))
 
 
 @inlined
@@ -555,22 +559,22 @@ def combine(work, cur):
     """ψ ← (K0ψ + z K1ψ + z2 K2ψ)/√norm in place, and its squared norm."""
     phi = work.phi
     n = work.re.size // 2
-    s = load16(work.z, 0)
-    zr = load16(work.z, LANES)
-    zi = load16(work.z, 2 * LANES)
-    ur = load16(work.z, 3 * LANES)
-    ui = load16(work.z, 4 * LANES)
+    s = load32(work.z, 0)
+    zr = load32(work.z, LANES)
+    zi = load32(work.z, 2 * LANES)
+    ur = load32(work.z, 3 * LANES)
+    ui = load32(work.z, 4 * LANES)
     nzi = neg(zi)
     nui = neg(ui)
-    total = splat16(0.0)
+    total = splat32(0.0)
     for r in range(n // LANES):
         row = r * LANES
-        r1 = load16(phi, 2 * n + row)
-        i1 = load16(phi, 3 * n + row)
-        r2 = load16(phi, 4 * n + row)
-        i2 = load16(phi, 5 * n + row)
-        a = mul(s, load16(phi, row))
-        b = mul(s, load16(phi, n + row))
+        r1 = load32(phi, 2 * n + row)
+        i1 = load32(phi, 3 * n + row)
+        r2 = load32(phi, 4 * n + row)
+        i2 = load32(phi, 5 * n + row)
+        a = mul(s, load32(phi, row))
+        b = mul(s, load32(phi, n + row))
         a = fma(zr, r1, a)
         b = fma(zr, i1, b)
         a = fma(nzi, i1, a)
@@ -590,7 +594,7 @@ def combine(work, cur):
 def settle(plan, work, t0, stage, at_edge, b, s):
     """After a slot's propagator: does any lane jump?  If none does, all move on."""
     if plan.jumps.size == 0:
-        store(work.norm, 0, load16(work.trial, 0))
+        store(work.norm, 0, load32(work.trial, 0))
         return False
     if plan.given:
         begin, duration = slot_times(stage, at_edge, b, s, plan.dt, plan.n_sub, plan.kinds.size)
@@ -599,42 +603,48 @@ def settle(plan, work, t0, stage, at_edge, b, s):
 
 
 @inner_loop
-def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, current):
-    """Run on from bin b until something needs the caller; returns (why, b, stage).
+def advance(plan, work, rngs, values, t0, first, offset, b, b_stop, save_every, close, width, current):
+    """Run on from bin b until something needs the caller; returns (why, b).
 
     A bin of a diffusive run is P(dt/2) D P(dt) D … D P(dt/2); at an edge that nobody looks at, the two halves are one
-    P(dt).  `why` is JUMP: lanes jump in the slot whose propagator was just applied, advance them and come back; NOISE:
-    draw more; SAVE: the state stands at the edge of bin b; DONE: b = b_stop.
+    P(dt).  `why` is CLICK: one is to be recorded; SAVE: the state stands at the edge of bin b; DONE: b = b_stop.
     """
     n = work.re.size // 2
     n_diffusive = plan.kinds.size
-    position, cur, s, at_edge, stage, staged = (
+    position, cur, s, at_edge, stage, staged, crossing = (
         work.place[0],
         work.place[1],
         work.place[2],
         work.place[3] == 1,
         work.place[4],
         work.place[5],
+        work.place[6] == 1,
     )
     inverse = 1.0 / width
     why = DONE
     while b < b_stop or stage >= CLOSING:
-        if stage == BEFORE:
-            if plan.given:
-                if s == 0:
-                    load_record(current, work.record, first + b, plan.dt)
-            elif n_diffusive > 0 and position == NOISE_STEPS:
-                position = 0
-                why = NOISE
-                break
+        if not crossing and (stage == BEFORE or stage == CLOSING):
+            if stage == BEFORE:
+                if plan.given:
+                    if s == 0:
+                        load_record(current, work.record, first + b, plan.dt)
+                elif n_diffusive > 0 and position == NOISE_STEPS:
+                    draw(work.words, work.noise)
+                    position = 0
             if work.drive.active:
-                drive_slot(plan, work, np.int64(stage), at_edge, (offset + b) * plan.n_sub + s)
-            half = n_diffusive > 0 and at_edge
+                drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
+            half = stage == CLOSING or (n_diffusive > 0 and at_edge)
             apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
-            stage = BEHIND
-            if settle(plan, work, t0, np.int64(stage), at_edge, offset + b, s):
-                why = JUMP
+            stage = BEHIND if stage == BEFORE else CLOSED
+            crossing = settle(plan, work, t0, stage, at_edge, offset + b, s)
+        if crossing:
+            if work.drive.active:
+                complex_values(plan.re, plan.im, values)
+            begin, duration = slot_times(stage, at_edge, offset + b, s, plan.dt, plan.n_sub, n_diffusive)
+            if not cross(plan, work, cur, values, rngs, t0 + begin, duration):
+                why = CLICK
                 break
+            crossing = False
         if stage == BEHIND:
             cur = n - cur
             work.clock[0] = (offset + b) * plan.n_sub + s
@@ -660,8 +670,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 continue
             if not plan.given:
                 for i in range(0, work.record.size, LANES):
-                    store(work.staged, staged * work.record.size + i, mul(splat16(inverse), load16(work.record, i)))
-                    store(work.record, i, splat16(0.0))
+                    store(work.staged, staged * work.record.size + i, mul(splat32(inverse), load32(work.record, i)))
+                    store(work.record, i, splat32(0.0))
                 staged += 1
             measure_edges(plan, work, cur)
             s = 0
@@ -675,15 +685,7 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                 why = SAVE
                 break
             stage = CLOSING
-        if stage == CLOSING:
-            if work.drive.active:
-                drive_slot(plan, work, np.int64(stage), at_edge, (offset + b) * plan.n_sub + s)
-            apply(plan, work, plan.slots[1], cur)
-            stage = CLOSED
-            if settle(plan, work, t0, np.int64(stage), at_edge, offset + b, s):
-                why = JUMP
-                break
-        if stage == CLOSED:
+        elif stage == CLOSED:
             cur = n - cur
             at_edge = True
             stage = BEFORE
@@ -692,7 +694,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
     work.place[0], work.place[1], work.place[2], work.place[4] = position, cur, s, stage
     work.place[3] = 1 if at_edge else 0
     work.place[5] = staged
-    return why, b, stage
+    work.place[6] = 1 if crossing else 0
+    return why, b
 
 
 @kernel
@@ -720,7 +723,7 @@ def run_ket(
     ----------
     plan, work : KetPlan, KetWork
         `work` holds the state and its place within a step.
-    rngs : tuple of 16 numpy.random.Generator
+    rngs : tuple of 32 numpy.random.Generator
         One per lane.
     t0, width : float
         Start of the stretch of bins of one width, and that width, n_sub * dt.
@@ -730,11 +733,11 @@ def run_ket(
         Save at every so many-th edge of the whole run; 0: never.
     close : bool
         Bring the state to the last edge: here the stretch ends.
-    current : (16, n_outputs, all bins) complex
+    current : (32, n_outputs, all bins) complex
         Bin averages of the records; written from bin `first`, or read if they are given.
     saved : int
         Edges saved so far.
-    expectations : (n_observables, all saved, 16) complex; states : (all saved, 16, d) complex
+    expectations : (n_observables, all saved, 32) complex; states : (all saved, 32, d) complex
         Written from index `saved`.
     times, owner : (capacity,) float, (capacity, 2) int
         Click buffers: time, (lane, counter).
@@ -746,25 +749,18 @@ def run_ket(
     """
     count = np.int64(0)  # not a literal, for which everything below would be compiled once more
     b = np.int64(0)
-    values = complex_values(plan.re, plan.im)
+    values = np.empty(plan.re.size, dtype=np.complex128)
+    complex_values(plan.re, plan.im, values)
     while True:
-        why, b, stage = advance(plan, work, t0, first, offset, b, n_bins, save_every, close, width, current)
+        why, b = advance(
+            plan, work, rngs, values, t0, first, offset, b, n_bins, save_every, close, width, current
+        )  # fmt: skip
         if why == DONE:
             break
-        if why == JUMP:
-            if work.drive.active:
-                values = complex_values(plan.re, plan.im)
-            at_edge = work.place[3] == 1
-            begin, duration = slot_times(
-                stage, at_edge, offset + b, work.place[2], plan.dt, plan.n_sub, plan.kinds.size
+        if why == CLICK:
+            times, owner, count = push_click(
+                times, owner, count, np.int64(work.click[1]), work.click[0], np.int64(work.click[2])
             )
-            work.begin[0] = t0 + begin
-            lane, done, counter = advance_lanes(plan, work, work.place[1], values, rngs, duration)
-            while lane >= 0:
-                times, owner, count = push_click(times, owner, count, lane, t0 + begin + done, counter)
-                lane, done, counter = advance_lanes(plan, work, work.place[1], values, rngs, duration)
-        elif why == NOISE:
-            draw(work.words, work.noise)
         elif save_every > 0 and (first + b) % save_every == 0:
             save(plan, work, work.place[1], saved, expectations, states)
             saved += 1

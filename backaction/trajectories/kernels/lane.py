@@ -18,18 +18,16 @@ NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kerne
 STAGED = 32  # bins after which the records are moved to where they belong
 
 
-@kernel
-def complex_values(re, im):
-    """re + i im."""
-    out = np.empty(re.size, dtype=np.complex128)
+@inlined
+def complex_values(re, im, out):
+    """out = re + i im."""
     for k in range(re.size):
         out[k] = complex(re[k], im[k])
-    return out
 
 
 # Why an inner loop hands back control, and where in a step it stands (see `ket.advance`).
-DONE, JUMP, SAVE, NOISE = 0, 1, 2, 3
-BEFORE, BEHIND, CLOSING, CLOSED = 0, 1, 2, 3
+DONE, JUMP, SAVE, CLICK = (np.int64(i) for i in range(4))
+BEFORE, BEHIND, CLOSING, CLOSED = (np.int64(i) for i in range(4))  # not literals: each would be a compilation
 
 
 @inlined
