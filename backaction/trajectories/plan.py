@@ -470,8 +470,9 @@ def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
     weights = np.zeros((len(elements), len(channels)), dtype=complex)
     for j, (coo, places) in enumerate(zip(coos, where, strict=True)):
         np.add.at(weights[:, j], np.searchsorted(elements, places), coo.data)
-    classes, of_element = np.unique(weights, axis=0, return_inverse=True)
-    of_element = of_element.reshape(-1).astype(np.int64)
+    classes, first, of_element = np.unique(weights, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # as they are met: a kernel that reads its tables from end to end waits less for memory
+    classes, of_element = classes[order], np.argsort(order)[of_element.reshape(-1)].astype(np.int64)
     row, col = elements // d, elements % d
     overlaps: dict[bytes, int] = {}
     members: list[np.ndarray] = []

@@ -34,9 +34,11 @@ from .lane import (
     copy,
     csr_apply,
     horner,
+    horner_slope,
     load_record,
     newton,
     norm2,
+    overlap,
     push_click,
     slot_times,
     take_logarithm,
@@ -106,7 +108,7 @@ class KetWork(NamedTuple):
     steps: np.ndarray  # (n_diffusive, 2, 32) z_j of merged channels, real and imaginary parts
     classes: np.ndarray  # (n_classes, 2, 32)
     overlaps: np.ndarray  # (n_overlaps, 2, 32)
-    lane: np.ndarray  # (MAX_ORDER + 2, d) complex
+    lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     images: np.ndarray  # (n_jumps, d) complex
     weights: np.ndarray  # (n_jumps,) their squared norms
     crossing: np.ndarray  # (2,) lane that is being advanced on its own, and how far; −1: not begun
@@ -149,7 +151,7 @@ def ket_work(plan: KetPlan) -> KetWork:
         steps=np.zeros((len(plan.kinds), 2, LANES)),
         classes=np.zeros((len(plan.class_ptr) - 1, 2, LANES)),
         overlaps=np.zeros((len(plan.overlap_ptr) - 1, 2, LANES)),
-        lane=np.zeros((MAX_ORDER + 2, d), dtype=complex),
+        lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
         images=np.zeros((len(plan.jumps), d), dtype=complex),
         weights=np.zeros(len(plan.jumps)),
         crossing=np.array([0.0, -1.0]),
@@ -288,9 +290,7 @@ def taylor(plan, work, values, h):
     terms = work.lane
     negligible = (1e-3 * plan.tolerance) ** 2 * norm2(terms[0])
     for k in range(1, MAX_ORDER + 1):
-        csr_apply(ptr, plan.col, values, terms[k - 1], terms[k])
-        for i in range(terms.shape[1]):
-            terms[k, i] *= h / k
+        csr_apply(ptr, plan.col, values, h / k, terms[k - 1], terms[k])
         if norm2(terms[k]) <= negligible:
             return k
     return MAX_ORDER
@@ -301,7 +301,7 @@ def click(plan, work, values, rng, state):
     """Choose a jump operator by ⟨L†L⟩, apply it to `state`, normalise; returns its index or −1."""
     total = 0.0
     for j in range(plan.jumps.size):
-        csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, state, work.images[j])
+        csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, 1.0, state, work.images[j])
         work.weights[j] = norm2(work.images[j])
         total += work.weights[j]
     if not total > 0.0:
@@ -372,16 +372,13 @@ def next_jump(plan, work, values, rng, lane, done, duration):
         for _ in range(60):
             horner(terms, order, theta, state)
             value = norm2(state)
-            slope = 0.0  # d/dθ ⟨ψ|ψ⟩ = 2 Re⟨ψ|ψ'⟩, ψ' = Σ k T_k θ^(k−1)
-            for r in range(state.size):
-                derivative = 0.0j
-                for k in range(order, 0, -1):
-                    derivative = derivative * theta + k * terms[k, r]
-                slope += 2.0 * (state[r].real * derivative.real + state[r].imag * derivative.imag)
+            horner_slope(terms, order, theta, terms[MAX_ORDER + 2])
+            slope = 2.0 * overlap(state, terms[MAX_ORDER + 2])  # d/dθ ⟨ψ|ψ⟩
             new, low, high = newton(value, slope, target, low, high, theta)
             moved = abs(new - theta)
             theta = new
-            if moved <= plan.tolerance or high - low <= plan.tolerance:
+            # the next step would be as short as the square of this one
+            if 10.0 * moved * moved <= plan.tolerance or high - low <= plan.tolerance:
                 break
         horner(terms, order, theta, state)
         done = min(done + theta * h, duration)
@@ -415,7 +412,7 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
             weight = 0.0
             for j in range(plan.jumps.size):  # a complete record: one operator per counter
                 if plan.counters[j] == work.given_owner[k]:
-                    csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, terms[0], state)
+                    csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, 1.0, terms[0], state)
                     weight = norm2(state) / norm2(terms[0])
             work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
             work.likelihood[lane] = 1.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inlined, kernel
+from ..simd import at
 
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
@@ -74,13 +75,19 @@ def take_logarithm(work):
 
 
 @inlined
-def csr_apply(ptr, col, values, x, out):
-    """out = A x for one operator: x, out (d,) complex."""
+def csr_apply(ptr, col, values, scale, x, out):
+    """out = scale A x for one operator: x, out (d,) complex."""
     for r in range(ptr.size - 1):
-        acc = 0.0j
+        re = 0.0
+        im = 0.0
         for k in range(ptr[r], ptr[r + 1]):
-            acc += values[k] * x[col[k]]
-        out[r] = acc
+            v = values[k]
+            y = x[at(col, k)]
+            re += v.real * y.real
+            im += v.real * y.imag
+            re -= v.imag * y.imag
+            im += v.imag * y.real
+        out[r] = complex(scale * re, scale * im)
 
 
 @inlined
@@ -102,12 +109,39 @@ def horner(terms, order, theta, out):
 
 
 @inlined
+def overlap(x, y):
+    """Re⟨x|y⟩, in sums that do not wait for each other."""
+    a = 0.0
+    b = 0.0
+    c = 0.0
+    e = 0.0
+    n = x.size
+    for i in range(0, n - 1, 2):
+        a += x[i].real * y[i].real
+        b += x[i].imag * y[i].imag
+        c += x[i + 1].real * y[i + 1].real
+        e += x[i + 1].imag * y[i + 1].imag
+    if n % 2 == 1:
+        a += x[n - 1].real * y[n - 1].real
+        b += x[n - 1].imag * y[n - 1].imag
+    return (a + b) + (c + e)
+
+
+@inlined
 def norm2(x):
     """⟨x|x⟩."""
-    acc = 0.0
-    for i in range(x.size):
-        acc += x[i].real * x[i].real + x[i].imag * x[i].imag
-    return acc
+    return overlap(x, x)
+
+
+@inlined
+def horner_slope(terms, order, theta, out):
+    """out = Σ_k k T_k θ^(k−1)."""
+    n = out.size
+    for i in range(n):
+        out[i] = order * terms[order, i]
+    for k in range(order - 1, 0, -1):
+        for i in range(n):
+            out[i] = out[i] * theta + k * terms[k, i]
 
 
 @inlined
