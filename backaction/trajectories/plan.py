@@ -411,8 +411,8 @@ class _Pack:
     def add(self, A: sp.csr_array | None) -> int:
         A = self.fit(sp.csr_array((self.d, self.d), dtype=complex) if A is None else A)
         self.ptr.append(A.indptr.astype(np.int64) + self.used)
-        self.col.append(A.indices.astype(np.int64))
-        self.data.append(A.data.astype(complex))
+        self.col.append(A.indices[: A.nnz].astype(np.int64))  # SciPy's arrays may be longer than what they hold
+        self.data.append(A.data[: A.nnz].astype(complex))
         self.used += A.nnz
         return len(self.ptr) - 1
 

@@ -31,6 +31,7 @@ from .lane import (
     SAVE,
     clicks_due,
     complex_values,
+    copy,
     horner,
     load_record,
     newton,
@@ -43,6 +44,10 @@ from .products import LANES, ROWS, RUN, add_gain, sandwich, stride_of
 
 #: Numbers before and behind a copy of the state: a run of four columns may begin or end beyond the matrix.
 MARGIN = 16
+#: Part of a state's largest population that is rounding.
+ROUNDING = 1e-17
+#: Steps after which rounding is kept from making states negative.
+POSITIVE_STEPS = 512
 
 
 class DensityPlan(NamedTuple):
@@ -110,6 +115,9 @@ class DensityWork(NamedTuple):
     weight: np.ndarray  # (16,) dt/trace, four times over
     sums: np.ndarray  # (6 * 4,) moments of the channel being measured, real and imaginary parts
     lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
+    whole: np.ndarray  # (d * d,) complex, these: a lane's matrix, and scratch of `keep_positive`
+    rest: np.ndarray
+    column: np.ndarray
     edges: np.ndarray
     hazard: np.ndarray
     words: np.ndarray  # as in `KetWork`
@@ -155,6 +163,9 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         weight=np.zeros(4 * LANES),
         sums=np.zeros(6 * LANES),
         lane=np.zeros((MAX_ORDER + 3, d * d if counting else 1), dtype=complex),
+        whole=np.zeros(d * d, dtype=complex),
+        rest=np.zeros(d * d, dtype=complex),
+        column=np.zeros(d, dtype=complex),
         edges=np.zeros((n_edges, LANES)),
         hazard=np.zeros(LANES),
         words=np.zeros((4, LANES), dtype=np.uint64),
@@ -351,6 +362,37 @@ def taylor(plan, work, values, h, d):
 
 
 @inner_loop
+def keep_positive(x, rest, column, d):
+    """Take from x what its pivoted Cholesky factor leaves: what rounding has made negative.  All (d * d,) complex.
+
+    ρ is right to rounding of its largest elements, but a click may read small ones, a long wait may leave only small
+    ones, and a record may make them likely; relative to the trace their errors grow every time.
+    """
+    copy(x, rest)
+    least = 0.0
+    for step in range(d):
+        p = 0
+        for r in range(1, d):
+            if rest[r * d + r].real > rest[p * d + p].real:
+                p = r
+        pivot = rest[p * d + p].real
+        if not pivot > least:
+            break
+        if step == 0:
+            least = ROUNDING * pivot
+        scale = 1.0 / np.sqrt(pivot)
+        for r in range(d):
+            column[r] = scale * (rest[r * d + p] if r >= p else rest[p * d + r].conjugate())
+        for r in range(d):
+            for c in range(r + 1):
+                rest[r * d + c] -= column[r] * column[c].conjugate()
+    for r in range(d):
+        for c in range(r + 1):
+            x[r * d + c] -= rest[r * d + c]
+            x[c * d + r] = x[r * d + c].conjugate()
+
+
+@inner_loop
 def click(plan, work, values, rng, state, d):
     """Choose a counter by its rate, ρ → Σ KρK†/Tr; returns its index or −1."""
     out = work.lane[0]
@@ -379,6 +421,7 @@ def click(plan, work, values, rng, state, d):
     out[:] = 0.0
     for k in range(plan.click_ptr[chosen], plan.click_ptr[chosen + 1]):
         add_sandwich(plan.ptr[plan.click_ops[k]], plan.col, values, state, half, out, d, True)
+    keep_positive(out, work.rest, work.column, d)
     scale = 1.0 / trace_of(out, d)
     for i in range(d * d):
         state[i] = scale * out[i]
@@ -431,9 +474,11 @@ def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, own
         terms[0] = state
         alive = 1.0
         work.threshold[lane] = rng.random()
-    put_lane(work, cur, terms[0], lane, d)
+    copy(terms[0], state)
+    keep_positive(state, work.rest, work.column, d)
+    put_lane(work, cur, state, lane, d)
     work.alive[lane] = alive
-    work.trial[lane] = trace_of(terms[0], d)
+    work.trial[lane] = trace_of(state, d)
     return times, owner, count
 
 
@@ -464,19 +509,22 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
             for o in range(plan.click_ptr[j], plan.click_ptr[j + 1]):
                 add_sandwich(plan.ptr[plan.click_ops[o]], plan.col, values, terms[0], half, state, d, True)
             weight = trace_of(state, d) / trace
+            keep_positive(state, work.rest, work.column, d)
             work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
             work.likelihood[lane] = 1.0
             if weight > 0.0:
                 terms[0] = state
-                trace *= weight
+                trace = trace_of(state, d)
             k += 1
         for i in range(d * d):
             terms[0, i] /= trace
         if not clicks:
             break
     work.given_next[lane] = k
-    put_lane(work, cur, terms[0], lane, d)
-    work.trial[lane] = trace_of(terms[0], d)
+    copy(terms[0], state)
+    keep_positive(state, work.rest, work.column, d)
+    put_lane(work, cur, state, lane, d)
+    work.trial[lane] = trace_of(state, d)
 
 
 @inlined
@@ -497,6 +545,19 @@ def put_lane(work, cur, x, lane, d):
             value = 0.5 * (x[r * d + c] + x[c * d + r].conjugate())
             work.re[i] = value.real
             work.im[i] = value.imag
+
+
+@inlined
+def keep_lanes_positive(work, cur, d):
+    """`keep_positive` for the current state of every lane."""
+    for lane in range(LANES):
+        for r in range(d):
+            for c in range(d):
+                i = cur + (r * stride_of(d) + c) * LANES + lane
+                work.whole[r * d + c] = complex(work.re[i], work.im[i])
+        keep_positive(work.whole, work.rest, work.column, d)
+        put_lane(work, cur, work.whole, lane, d)
+        work.trace[lane] = trace_of(work.whole, d)
 
 
 @inlined
@@ -580,9 +641,9 @@ def fill_kraus(plan, work, ptr):
         im = fma(splat4(plan.pattern_re[2, k]), ui, im)
         re = fma(splat4(-plan.pattern_im[2, k]), ui, re)
         im = fma(splat4(plan.pattern_im[2, k]), ur, im)
-        for copy in range(4):
-            store(work.coef_re, 16 * k + 4 * copy, re)
-            store(work.coef_im, 16 * k + 4 * copy, im)
+        for i in range(4):
+            store(work.coef_re, 16 * k + 4 * i, re)
+            store(work.coef_im, 16 * k + 4 * i, im)
 
 
 @inlined
@@ -632,9 +693,9 @@ def fill_together(plan, work):
             zi = load4(work.monomials, m + LANES)
             re = fma(neg(v), zi, fma(u, zr, re))
             im = fma(v, zr, fma(u, zi, im))
-        for copy in range(4):
-            store(work.coef_re, 16 * k + 4 * copy, re)
-            store(work.coef_im, 16 * k + 4 * copy, im)
+        for i in range(4):
+            store(work.coef_re, 16 * k + 4 * i, re)
+            store(work.coef_im, 16 * k + 4 * i, im)
 
 
 @inlined
@@ -658,8 +719,8 @@ def diffuse_together(plan, work, cur, noise, step, record):
         cur, other, work.row_re, work.row_im,
     )  # fmt: skip
     if plan.gain_source.size > 0:
-        for copy in range(4):
-            store(work.weight, copy * LANES, mul(splat4(plan.dt), inverse))
+        for i in range(4):
+            store(work.weight, i * LANES, mul(splat4(plan.dt), inverse))
         add_gain(plan, load16(work.weight, 0), work.re, work.im, cur, other, other)
     traces(work, other, d, work.trace)
     if plan.given:
@@ -731,6 +792,8 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
                     plan.loops, work.loops, plan.dt, work.re, work.im, cur, other_copy(work, cur), work.row_re,
                     work.row_im, plan.ptr.shape[1] - 1,
                 )  # fmt: skip
+            if work.clock[0] % POSITIVE_STEPS == POSITIVE_STEPS - 1:
+                keep_lanes_positive(work, cur, plan.ptr.shape[1] - 1)
             position += 1
             at_edge = n_diffusive == 0
             stage = BEFORE
