@@ -45,6 +45,8 @@ class Precision:
         Largest term of the series, by which rounding errors are multiplied.
     growth : float
         Growth of ⟨ψ|ψ⟩ in a piece that only a wrong expansion explains.
+    exponent : float
+        Largest ln|U_k|: its factor J_k is as small, and must be a number yet.
     """
 
     dtype: type
@@ -52,11 +54,12 @@ class Precision:
     floor: float
     amplification: float
     growth: float
+    exponent: float
 
 
 PRECISIONS = {
-    "double": Precision(np.float64, 1e-12, 1e-15, 1e3, 1e-9),
-    "single": Precision(np.float32, 1e-8, 1e-8, 30.0, 1e-4),
+    "double": Precision(np.float64, 1e-12, 1e-15, 1e3, 1e-9, 600.0),
+    "single": Precision(np.float32, 1e-8, 1e-8, 30.0, 1e-4, 50.0),
 }
 
 
@@ -130,6 +133,7 @@ def series(
         tails = CROUZEIX * (np.cumsum(terms[:, ::-1], axis=1)[:, ::-1] - terms)
         allowed = tails <= precision.truncation * outer * pieces + precision.floor
         good = allowed.any(axis=1) & (terms.max(axis=1) <= 2 * precision.amplification)
+        good &= allowed.argmax(axis=1) * eta <= precision.exponent
         n = len(good) if good.all() else int(np.argmin(good))
         return np.maximum(np.maximum.accumulate(allowed[:n].argmax(axis=1)), 1)
 
