@@ -155,3 +155,101 @@ def test_demodulated_mean_of_a_driven_cavity():
     print(f"demodulated mean: z {z[1]:.2f}, conjugate phase {z[-1]:.1f}; {expected}")
     assert z[1] < LIMIT
     assert z[-1] > CONTROL
+
+
+# === |q₁|: two coupled oscillators, linear, so that everything about a window is a Gaussian of four real numbers
+
+LOSS, PUMP, COUPLING, WINDOW = 1.0, 0.3, 1.0, 1.5
+#: ωτ = (k + ½)π: |E[Z²]| = 1/(ωτ), the most that a window of this length can have
+QUARTERS = (np.array([3, 7, 15, 31]) + 0.5) * np.pi / WINDOW
+
+
+def coupled_oscillators(levels=7):
+    """κD[a] + pD[a†], the same for b, and V D[a − b]: thermal, without detuning."""
+    a, b = Boson("a", levels), Boson("b", levels)
+    channels = {"loss_a": LOSS**0.5 * a.a, "loss_b": LOSS**0.5 * b.a, "coupling": COUPLING**0.5 * (a.a - b.a)}
+    return System(0 * a.n, channels | {"pump_a": PUMP**0.5 * a.a.dag(), "pump_b": PUMP**0.5 * b.a.dag()})
+
+
+def window_covariance(omega, points=1200):
+    """Of (Re Z_A, Im Z_A, Re Z_B, Im Z_B), Z = ∫ e^{iωt} I dt/√τ over a window; heterodyne for None.
+
+    E[I_j(t)I_k(s)] = δ_jk δ(t − s) + 2κ Re[e^{iω(t−s)}] C_jk(t − s), where C = ⟨a_j†(t)a_k(s)⟩ = (N e^{M|t−s|})_jk is
+    real: M = −½[(κ − p)1 + V(1, −1; −1, 1)], MN + NM + p = 0.
+    """
+    decay = 0.5 * (LOSS - PUMP + COUPLING * np.array([0, 2]))  # of (a ± b)/√2
+    occupation = 0.5 * PUMP / decay
+    t = (np.arange(points) + 0.5) * WINDOW / points
+    h = WINDOW / points
+    lag = t[:, None] - t
+    plus, minus = (n * np.exp(-g * abs(lag)) for n, g in zip(occupation, decay, strict=True))
+    C = 0.5 * np.array([[plus + minus, plus - minus], [plus - minus, plus + minus]])
+    if omega is None:
+        direct, pseudo = LOSS * h * h / WINDOW * C.sum(axis=(2, 3)) + np.eye(2), np.zeros((2, 2))
+    else:
+        current = 2 * LOSS * np.cos(omega * lag) * C + np.eye(2)[:, :, None, None] * np.eye(points) / h
+        e = np.exp(1j * omega * t) * h / WINDOW**0.5
+        direct = np.einsum("t,jkts,s->jk", e.conj(), current, e)  # E[Z_j* Z_k]
+        pseudo = np.einsum("t,jkts,s->jk", e, current, e)  # E[Z_j Z_k]
+    re, im = 0.5 * (direct + pseudo), 0.5 * (direct - pseudo)
+    out = np.empty((2, 2, 2, 2))  # mode, part, mode, part
+    out[:, 0, :, 0], out[:, 1, :, 1] = re.real, im.real
+    out[:, 0, :, 1], out[:, 1, :, 0] = re.imag, -im.imag
+    return out.reshape(4, 4)
+
+
+def first_harmonic(covariance, nodes=40):
+    """E[Z_A* Z_B/|Z_A Z_B|] of a Gaussian: 1/|z| = ∫ds e^{−s|z|²}/√(πs), s = tan²u, for both factors."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    tangent = np.tan(0.25 * np.pi * (x + 1))
+    w = 0.25 * np.pi * w * 2 * (1 + tangent**2) / np.pi**0.5
+    total = 0.0j
+    for u, a in zip(tangent, w, strict=True):
+        for v, b in zip(tangent, w, strict=True):
+            weighted = np.eye(4) + 2 * covariance @ np.diag([u * u, u * u, v * v, v * v])
+            C = np.linalg.solve(weighted, covariance)
+            mean = C[0, 2] + C[1, 3] + 1j * (C[0, 3] - C[1, 2])
+            total += a * b * mean / np.linalg.det(weighted) ** 0.5
+    return total
+
+
+def test_first_harmonic_tends_to_heterodyne_as_one_over_frequency_squared():
+    """Exactly; and E[Z²] as 1/ω."""
+    limit = first_harmonic(window_covariance(None))
+    covariances = [window_covariance(w) for w in QUARTERS]
+    deviations = [abs(first_harmonic(C)) - abs(limit) for C in covariances]
+    squares = [abs(C[0, 0] - C[1, 1] + 2j * C[0, 1]) for C in covariances]
+    orders = [fitted_order(1 / QUARTERS, np.abs(x)) for x in (deviations, squares)]
+    print(f"|q₁| = {abs(limit):.5f}; deviations {deviations}, |E Z²| {squares}; orders {orders}")
+    assert orders[0] == pytest.approx(2.0, abs=0.1)
+    assert orders[1] == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:The local oscillator")
+def test_first_harmonic_of_the_records():
+    """At a slow local oscillator, where the difference is large: as computed, and not the limit."""
+    omega, width = 0.6 / WINDOW, WINDOW / 30
+    times = np.arange(60 * 30 + 1) * width
+    detectors = Homodyne("loss_a", "loss_b", phase=LocalOscillator(omega))
+    data = run(coupled_oscillators(), detectors, times, 2048, seed=7, initial="steady", level="ket", step=width)
+    beat = np.exp(1j * omega * data["bin"].values)
+    Z = [(data[f"current_{name}"].values * beat).reshape(2048, 60, 30).sum(axis=2) for name in ("loss_a", "loss_b")]
+    phase = np.exp(1j * (np.angle(Z[1]) - np.angle(Z[0]))).mean(axis=1)
+    exact, limit = (first_harmonic(window_covariance(w)) for w in (omega, None))
+    z = {name: abs(z_scores(phase[:, None], np.array([q]))).max() for name, q in (("exact", exact), ("limit", limit))}
+    print(
+        f"q₁ = {phase.mean():.5f}, exact {exact:.5f} (z {z['exact']:.2f}), heterodyne {limit:.5f} (z {z['limit']:.1f})"
+    )
+    assert z["exact"] < LIMIT
+    assert z["limit"] > CONTROL
+
+
+def test_the_image_in_the_spectrum_falls_as_one_over_frequency_squared():
+    """What the spectrum of a demodulated record has beside the heterodyne one, S(−2ω − δ), on resonance and beside."""
+    system = spin(gamma_plus=0.4, gamma_minus=1.0, omega=LINE)
+    theory = Regression(system)
+    reading = theory.reading("loss", "heterodyne")
+    frequencies = np.array([20.0, 40.0, 80.0, 160.0])
+    for detuning in (LINE, 0.5):
+        image = [theory.spectrum(reading, -2 * w - detuning, DURATION) - 1 for w in frequencies]
+        assert fitted_order(1 / frequencies, np.array(image)) == pytest.approx(2.0, abs=0.15)
