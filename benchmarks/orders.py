@@ -16,7 +16,7 @@ import numpy as np
 import backaction as ba
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from trajectories.one_step import CASES, slope, strong_errors, weak_errors
+from trajectories.one_step import CASES, DRIVEN, slope, strong_errors, weak_errors
 
 WEAK = 0.02 / 2.0 ** np.arange(4)
 STRONG = 64 * 2 ** np.arange(5)
@@ -25,12 +25,12 @@ STRONG = 64 * 2 ** np.arange(5)
 def main() -> None:
     print("| detectors | level | scheme | weak order | error per time | strong order | error of a path |")
     print("|---|---|---|---|---|---|---|")
-    for name, case in CASES.items():
+    for name, case in (CASES | DRIVEN).items():
         for level in ("ket", "density") if case.ket else ("density",):
-            for scheme in (ba.Splitting(), ba.Rouchon()):
+            for scheme in (ba.Splitting(),) if name in DRIVEN else (ba.Splitting(), ba.Rouchon()):
                 counts = any(d.kind == "jumps" for d in case.unraveling.detectors)
                 weak, bias = "—", "—"  # clicks have no average that is a state vector
-                if not (counts and level == "ket"):
+                if not (counts and level == "ket") and name not in DRIVEN:  # those: tests of time dependence
                     errors = weak_errors(case, scheme, level, WEAK)
                     weak, bias = f"{slope(WEAK, errors):.2f}", f"{errors[1]:.1e}"
                 paths = strong_errors(case, scheme, level, STRONG)

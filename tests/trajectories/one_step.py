@@ -125,13 +125,14 @@ def _cases():
     commuting = {"a": 0.7 * a, "b": 0.4 * a @ a}
     psi = np.array([0.6, 0.64, 0.48j])
 
-    def system(**channels):
+    def system(H=H, **channels):
         return ba.System(H, channels, initial=psi)
 
     homodyne, heterodyne, counter = ba.Homodyne("a", phase=0.4), ba.Heterodyne("b"), ba.QuantumJumps("c")
     cubed = 0.4 * a @ a @ a
     lossy = ba.Homodyne("a", phase=0.4, efficiency=0.5) + ba.Heterodyne("b", efficiency=0.8)
-    return {
+    driven = [H, (b + b.conj().T, lambda t: np.cos(3 * t))]
+    cases = {
         "commuting": Case(system(**commuting), homodyne + heterodyne, 2, 4, 2.0, 1.0, True),
         "not commuting": Case(system(a=0.7 * a, b=0.7 * b), homodyne + ba.Homodyne("b"), 2, 7, 2.0, 0.5, True),
         "an unwatched channel": Case(system(a=0.7 * a, b=0.7 * b), homodyne, 1, 9, 2.0, 1.0, False),
@@ -143,9 +144,11 @@ def _cases():
             system(a=0.3 * a, b=0.2 * a @ a, c=1.2 * b), homodyne + heterodyne + counter, 2, 4, 2.0, 0.5, True
         ),
     }
+    mixed = Case(system(driven, **commuting, c=cubed), homodyne + heterodyne + counter, 2, 4, 2.0, 1.0, True)
+    return cases, {"the three detectors, H(t)": mixed}
 
 
-CASES = _cases()
+CASES, DRIVEN = _cases()
 
 
 def slope(dts, errors):

@@ -7,7 +7,7 @@ import pytest
 
 import backaction as ba
 from backaction.trajectories import plan as plans
-from trajectories.one_step import CASES, slope, strong_errors, weak_errors
+from trajectories.one_step import CASES, DRIVEN, slope, strong_errors, weak_errors
 
 SPLITTING, ROUCHON = ba.Splitting(), ba.Rouchon()
 WEAK = 0.01 / 2.0 ** np.arange(3)
@@ -70,12 +70,13 @@ STRONG_CASES = [
     ("homodyne, heterodyne, counter", ROUCHON, "density"),
     ("the same, clicks that do not commute", SPLITTING, "ket"),
     ("the same, clicks that do not commute", ROUCHON, "density"),
+    ("the three detectors, H(t)", SPLITTING, "density"),
 ]
 
 
 @pytest.mark.parametrize("name, scheme, level", STRONG_CASES)
 def test_strong_order(name, scheme, level):
-    case = CASES[name]
+    case = (CASES | DRIVEN)[name]
     errors = strong_errors(case, scheme, level, STRONG)
     measured = slope(case.duration / STRONG, errors)
     print(f"{name}, {scheme}, {level}: {errors}, order {measured:.2f}")
