@@ -4,12 +4,11 @@
     python benchmarks/bench_engine.py --quick    a look (a few minutes): fewer paths, steps and repeats
     python benchmarks/bench_engine.py --check    exit code 1 if a ratio is below what the project promises
 
-Workloads (two van der Pol oscillators unless said otherwise: 64 states, 7 channels, κ = 1):
+Workloads (two van der Pol oscillators: 64 states, 7 channels, κ = 1):
 
     W1    conditional density matrices, two channels watched: per unit κt at a given strong error, and per step
     W1r   the same records without density matrices
     W2    all seven channels watched, state vectors
-    W3    photon counting, d = 1600: `bench_jumps.py`
     W4    a spin 1/2, records of 1000 trajectories
 
 Each contender runs in its fastest layout of operators.  *Strong error*: Frobenius norm of (ρ − reference) after
@@ -901,9 +900,6 @@ def main() -> int:
                     1e-2, bins_of, "sz", 1.0)  # fmt: skip
         spins(spin, run, rates, results)
     generality(two, all_seven, run, results)
-    from bench_jumps import counting  # which imports the tables from here
-
-    counting(run, rates, results)
     print("\nQuTiP runs its trajectories one after the other: 20 stand for 1000.")
     return int(arguments.check and not all(results.kept))
 
