@@ -3,19 +3,23 @@
     python benchmarks/bench_engine.py            the figures (about twenty minutes)
     python benchmarks/bench_engine.py --quick    a look (a few minutes): fewer paths, steps and repeats
     python benchmarks/bench_engine.py --check    exit code 1 if a ratio is below what the project promises
+    python benchmarks/bench_engine.py --only W2,W3
 
-Workloads (two van der Pol oscillators: 64 states, 7 channels, κ = 1):
+Workloads (two van der Pol oscillators: 64 states, 7 channels, κ = 1; in W3 two optomechanical cells):
 
     W1    conditional density matrices, two channels watched: per unit κt at a given strong error, and per step
     W1r   the same records without density matrices
     W2    all seven channels watched, state vectors
+    W3    quantum jumps of 1600 states, 4 channels counted
     W4    a spin 1/2, records of 1000 trajectories
 
 Each contender runs in its fastest layout of operators.  *Strong error*: Frobenius norm of (ρ − reference) after
 0.5/κ on the same path, median of the paths; the reference is ours on a path at least 16 times finer.  QuTiP replays
 the Wiener process of that path, ours the increments of its record.  *Step error*: trace norm of (average of a step over
-its noise − e^{𝓛dt}), per unit of time, from a pure state.  *Limit*: time that the floating-point operations and normal
-numbers of a step take at the rates measured in the same run, over the time that the step took.
+its noise − e^{𝓛dt}), per unit of time, from a pure state.  In W3 everybody has a tolerance in place of a step, and the
+strong error is the distance of the state after a time of 20 from the exact one that goes with the clicks that the
+contender itself found.  *Limit*: time that the floating-point operations and normal numbers of a step (W3: of a run
+without clicks) take at the rates measured in the same run, over the time that it took.
 """
 
 from __future__ import annotations
@@ -40,13 +44,16 @@ import numpy as np
 import qutip
 import scipy.sparse as sp
 from bench_speed import Case, average_ket_step, average_step, evolve, pure_state, reference, trace_norm, unwatched
+from scipy.sparse.linalg import expm_multiply
 
 import backaction as ba
-from backaction.systems import liouvillian
+from backaction.systems import LoweredSystem, liouvillian
+from backaction.trajectories.counting_plan import counting_plan
+from backaction.trajectories.kernels.counting import CountingPlan
 from backaction.trajectories.kernels.density import DensityPlan
 from backaction.trajectories.kernels.ket import KetPlan
 from backaction.trajectories.plan import assign, density_plan, ket_plan
-from backaction.trajectories.propagators import rouchon_remainder
+from backaction.trajectories.propagators import generator, rouchon_remainder
 from backaction.trajectories.simd import fma, load4, load16, splat4, splat16, store
 
 SPLITTING, ROUCHON = ba.Splitting(), ba.Rouchon()
@@ -568,6 +575,14 @@ def ket_operations(plan: KetPlan) -> float:
     return slot + sum(sum(applied(plan, o) for o in K) + inner + update for K in plan.kraus)
 
 
+def counting_operations(plan: CountingPlan) -> float:
+    """Operations per unit of time of one state vector between clicks: a product with 2Y per order of the series."""
+    stored = slice(plan.ptr[0, 0], plan.ptr[0, -1])
+    product = float(np.where((plan.re[stored] == 0) | (plan.im[stored] == 0), REAL, COMPLEX).sum())
+    product += float(np.where(plan.diagonal.all(axis=0), COMPLEX, REAL).sum())
+    return (len(plan.reach) - 1) / plan.dt * (product + REAL * plan.diagonal.shape[1])
+
+
 def sandwiched(rows: np.ndarray, columns: np.ndarray, costs: np.ndarray, lowest: np.ndarray) -> float:
     """Operations of AρA† above the diagonal: AX in the columns that are read, then row by row times A†."""
     d = len(lowest)
@@ -637,18 +652,18 @@ class Results:
         self.kept: list[bool] = []
 
     def table(self, title: str, rows: Sequence[Row], gates: Sequence[Gate], per: str = "step") -> None:
-        """Race the rows; per "step", or per "unit" of time at steps that differ."""
+        """Race the rows; per "step", per "unit" of time at steps that differ, or per "run" of so many steps."""
         measured = race([r.contender for r in rows], self.repeats)
-        cost = {
-            r.contender.name: [c / (r.step if per == "unit" else 1.0) for c in measured[r.contender.name]] for r in rows
-        }
+        scale = {r.contender.name: {"step": 1.0, "unit": 1 / r.step, "run": r.step}[per] for r in rows}
+        cost = {name: [c * scale[name] for c in values] for name, values in measured.items()}
         median = {name: statistics.median(values) for name, values in cost.items()}
         print(f"\n{title}")
-        head = f"{'':50}{'step':>9}{'per ' + per:>11}{'spread':>8}{'strong err.':>13}{'step err.':>11}{'limit':>7}"
+        step = "time" if per == "run" else "step"
+        head = f"{'':50}{step:>9}{'per ' + per:>11}{'spread':>8}{'strong err.':>13}{'step err.':>11}{'limit':>7}"
         print(head)
         for r in rows:
             c = r.contender
-            floor = "" if r.limit is None else f"{r.limit / (r.step if per == 'unit' else 1.0) / median[c.name]:.0%}"
+            floor = "" if r.limit is None else f"{r.limit * scale[c.name] / median[c.name]:.0%}"
             print(
                 f"{c.name + f', {c.trajectories} traj.':50}{r.step:>9.3g}{scientific(median[c.name]):>11}"
                 f"{spread(cost[c.name]):>8.0%}{number(r.strong):>13}{number(r.weak):>11}{floor:>7}"
@@ -764,7 +779,7 @@ def per_step(case: Case, paths: Paths, run: Run, rates: Machine, results: Result
     )
 
 
-def chosen(other: tuple[Contender, str] | None) -> str:
+def chosen(other: tuple[Any, ...] | None) -> str:
     """Which of dynamiqs' methods and layouts runs."""
     return f" (dynamiqs: {other[1]})" if other else " (dynamiqs: missing, pip install dynamiqs)"
 
@@ -815,6 +830,156 @@ def spins(case: Case, run: Run, rates: Machine, results: Results) -> None:
             Gate("backaction records, Rouchon", "qutip SMESolver, euler", 1900, 2400),
             Gate("backaction records, Rouchon", "dynamiqs dsmesolve", 17, 22),
         ],
+    )
+
+
+# === W3: counting
+
+
+CELLS = ba.QuantumJumps("light_1", "phonons_1", "light_2", "phonons_2")
+
+
+def optomechanical_cells(photons: int = 4, phonons: int = 10) -> ba.System:
+    """Two cells of so many levels; units of the mechanical frequency, [S] with Δ = 0.15, g₀ = 1, α_L = 0.09."""
+    H, channels, mechanics = ba.Boson("a1", photons).n * 0, {}, []
+    for j in (1, 2):
+        a, b = ba.Boson(f"a{j}", photons), ba.Boson(f"b{j}", phonons)
+        H = H - 0.15 * a.n + b.n - a.n * (b.a + b.a.dag()) + 0.09 * (a.a + a.a.dag())
+        channels |= {f"light_{j}": np.sqrt(0.3) * a.a, f"phonons_{j}": np.sqrt(0.015) * b.a}
+        mechanics.append(b.a)
+    hop = mechanics[0].dag() * mechanics[1]
+    return ba.System(H - 0.15 * (hop + hop.dag()), channels=channels)
+
+
+class Ended(NamedTuple):
+    """A run of one trajectory: clicks (time, channel), in order of time, and the last state."""
+
+    clicks: list[tuple[float, int]]
+    state: np.ndarray
+
+
+def replay_error(lowered: LoweredSystem, duration: float, runs: Sequence[Ended]) -> float:
+    """Largest distance, up to a phase, of the last states from the exact ones along the same clicks."""
+    jumps = list(lowered.channels.values())
+    A = generator(lowered.H, jumps)
+    worst = 0.0
+    for run in runs:
+        psi, t = lowered.state().astype(complex), 0.0
+        for time, channel in [*run.clicks, (duration, -1)]:
+            psi = expm_multiply(A * (time - t), psi, traceA=A.trace() * (time - t))
+            psi = psi if channel < 0 else jumps[channel] @ psi
+            psi, t = psi / np.linalg.norm(psi), time
+        state = run.state / np.linalg.norm(run.state)
+        overlap = np.vdot(psi, state)
+        worst = max(worst, float(np.linalg.norm(state * abs(overlap) / overlap - psi)))
+    return worst
+
+
+SHORT = 20.0  # of the runs whose error is taken
+
+
+def our_counting(lowered: LoweredSystem, precision: str, trajectories: int, long: int) -> tuple[Contender, float]:
+    """`simulate`, records only; and its error."""
+
+    def simulate(duration: float, n: int, states: bool = False) -> Any:
+        return ba.simulate(
+            lowered.system, CELLS, [0, duration], n, seed=1, level=ba.Ket(precision=precision), states=states,
+            progress=False,
+        )  # fmt: skip
+
+    data = simulate(SHORT, 4, states=True)
+    ended = []
+    for k in range(4):
+        clicks = []
+        for channel, name in enumerate(lowered.channels):
+            counts = data[f"click_count_{name}"].values
+            mine = slice(counts[:k].sum(), counts[: k + 1].sum())
+            clicks += [(float(t), channel) for t in data[f"click_time_{name}"].values[mine]]
+        ended.append(Ended(sorted(clicks), data["state"].values[k, -1]))
+    contender = Contender(
+        f"backaction ket, {precision}", lambda steps: simulate(float(steps), trajectories), trajectories, 1, long
+    )
+    return contender, replay_error(lowered, SHORT, ended)
+
+
+def qutip_counting(lowered: LoweredSystem, method: str, long: int, layouts: slice) -> tuple[Contender, float]:
+    """MCSolver at its default tolerances, in the faster of two layouts; and its error."""
+    start = qutip.Qobj(lowered.state())
+
+    def solver(layout: str, **options: Any) -> Any:
+        H, *jumps = (qutip.Qobj(sp.csr_matrix(A)).to(layout) for A in (lowered.H, *lowered.channels.values()))
+        options |= {"method": method, "progress_bar": "", "map": "serial", "keep_runs_results": True}
+        options |= {"store_states": False, "nsteps": 100_000}  # adams fails with its default number of steps
+        return qutip.MCSolver(H, jumps, options=options)
+
+    def contender(layout: str) -> Contender:
+        own = solver(layout)
+        return Contender(layout, lambda steps: own.run(start, [0, steps], 2, seeds=1), 2, 1, long)
+
+    result = solver("CSR", store_final_state=True).run(start, [0, SHORT], 4, seeds=1)
+    ended = [Ended([(float(t), c) for t, c in r.collapse], r.final_state.full()[:, 0]) for r in result.trajectories]
+    best = fastest([contender(layout) for layout in ("Dia", "CSR")[layouts]])
+    return best._replace(name=f"qutip MCSolver, {method}"), replay_error(lowered, SHORT, ended)
+
+
+def dynamiqs_counting(
+    lowered: LoweredSystem, trajectories: int, long: int, layouts: slice
+) -> tuple[Contender, str, float] | None:
+    """jssesolve with exact click times, the fastest of its methods, its name and error; None if not installed."""
+    if not installed("dynamiqs"):
+        return None
+    import dynamiqs as dq
+    import jax
+    import optimistix
+
+    dq.set_precision("double")
+    dq.set_progress_meter(False)
+    H, *jumps = (dq.asqarray(A.toarray(), layout=dq.dia) for A in (lowered.H, *lowered.channels.values()))
+    start = dq.asqarray(lowered.state().reshape(-1, 1))
+    methods = {"tsit5": dq.method.Tsit5, "dopri5": dq.method.Dopri5, "dopri8": dq.method.Dopri8}
+
+    def solve(method: str, duration: float, n: int) -> Any:
+        event = dq.method.Event(methods[method](), root_finder=optimistix.Newton(1e-6, 1e-6))
+        keys = jax.random.split(jax.random.PRNGKey(0), n)
+        result = dq.jssesolve(
+            H, jumps, start, np.array([0.0, duration]), keys, method=event, save_states=False, nmaxclick=500
+        )
+        return jax.block_until_ready(result.clicktimes), result.final_state.to_numpy()
+
+    def contender(method: str) -> Contender:
+        return Contender(method, lambda steps: solve(method, float(steps), trajectories), trajectories, 1, long)
+
+    best = fastest([contender(method) for method in list(methods)[layouts]])
+    times, states = solve(best.name, SHORT, 4)
+    ended = []
+    for own, state in zip(np.asarray(times), states, strict=True):
+        clicks = [(float(t), channel) for channel, row in enumerate(own) for t in row[np.isfinite(row)]]
+        ended.append(Ended(sorted(clicks), state[:, 0]))
+    return best._replace(name="dynamiqs jssesolve"), f"{best.name}, dia", replay_error(lowered, SHORT, ended)
+
+
+def cells(run: Run, rates: Machine, results: Results) -> None:
+    """W3: quantum jumps in a large Hilbert space; long runs less very short ones."""
+    lowered, duration = optomechanical_cells().lower(), 200
+    rows = []
+    for precision, speed in (("double", 1.0), ("single", 2.0)):
+        c, error = our_counting(lowered, precision, 32, duration)
+        plan = counting_plan(lowered, assign(lowered, CELLS, hidden=True), [], duration, precision)
+        rows.append(Row(c, duration, error, limit=rates.limit(counting_operations(plan) / speed, 0)))
+    for method in ("adams", "vern7"):
+        c, error = qutip_counting(lowered, method, duration, run.layouts)
+        rows.append(Row(c, duration, error))
+    other = dynamiqs_counting(lowered, 4, duration, run.layouts)
+    if other:
+        rows.append(Row(other[0], duration, other[2]))
+    results.table(
+        f"W3: two optomechanical cells, d = {lowered.dim}, clicks of all channels{chosen(other)}",
+        rows,
+        [
+            Gate("backaction ket, double", "qutip MCSolver, adams", 27, 60),
+            Gate("backaction ket, double", "dynamiqs jssesolve", 12, 28),
+        ],
+        per="run",
     )
 
 
@@ -873,14 +1038,21 @@ def generality(case: Case, everything: Case, run: Run, results: Results) -> None
         results.uniform(title, per_element, 1.5)
 
 
+WORKLOADS = ("W1", "W1r", "W2", "W3", "W4", "generality")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer paths, steps and repeats; one layout of each")
     parser.add_argument("--check", action="store_true", help="exit code 1 if a promised ratio is missed")
+    parser.add_argument("--only", default=",".join(WORKLOADS), help="workloads, separated by commas (default: all)")
     arguments = parser.parse_args()
     run = QUICK if arguments.quick else FULL
+    only = set(arguments.only.split(","))
+    if unknown := only - set(WORKLOADS):
+        parser.error(f"argument --only must name some of {', '.join(WORKLOADS)}, but has {', '.join(sorted(unknown))}")
     results = Results(run.repeats)
-    warnings.simplefilter("ignore", RuntimeWarning)  # edges of 8 levels, and steps that are part of the comparison
+    warnings.simplefilter("ignore", RuntimeWarning)  # edges of few levels, and steps that are part of the comparison
 
     print(machine("backaction", "numpy", "scipy", "numba", "qutip", "dynamiqs", "jax"))
     rates = measure_machine(run.repeats)
@@ -891,15 +1063,21 @@ def main() -> int:
     all_seven = replace(
         two, title="two van der Pol oscillators, all channels by heterodyne", watched=tuple(oscillators.channels)
     )
-    paths = draw_paths(two, "density", 0.5, 12000, run.paths)
-    at_equal_error(two, paths, run, rates, results)
-    per_step(two, paths, run, rates, results)
-    vectors(all_seven, run, rates, results)
-    for bins_of in (1, 10):
+    if only & {"W1", "W1r"}:
+        paths = draw_paths(two, "density", 0.5, 12000, run.paths)
+        if "W1" in only:
+            at_equal_error(two, paths, run, rates, results)
+        per_step(two, paths, run, rates, results)
+    if "W2" in only:
+        vectors(all_seven, run, rates, results)
+    if "W3" in only:
+        cells(run, rates, results)
+    for bins_of in (1, 10) if "W4" in only else ():
         spin = Case("spin 1/2, loss by heterodyne", ba.systems.spin(gamma_plus=0.5, gamma_minus=1, omega=2), ("loss",),
                     1e-2, bins_of, "sz", 1.0)  # fmt: skip
         spins(spin, run, rates, results)
-    generality(two, all_seven, run, results)
+    if "generality" in only:
+        generality(two, all_seven, run, results)
     print("\nQuTiP runs its trajectories one after the other: 20 stand for 1000.")
     return int(arguments.check and not all(results.kept))
 
