@@ -32,7 +32,7 @@ STATE = TAYLOR + 1  # row of `terms` with the state that the series gives; scrat
 IMAGE = TAYLOR + 2  # row with an operator's image of it
 NEAR = 1.0  # largest time, over 1/speed, from which a click is reached by the Taylor series
 MILLER = 1e-12  # J_top/J_order from which the recurrence of the Bessel numbers starts; its error is the square of it
-OFTEN = 4.0  # longest piece over √(mean time between clicks), both over 1/speed
+OFTEN = 6.0  # longest piece over √(mean time between clicks), both over 1/speed
 MEMORY = 0.25  # weight of the last time between clicks in their mean
 EXTRA = 42  # top − order at most: the ratio of neighbours is below ½ there
 TINY = 1e-100  # R h that is taken for zero
@@ -297,8 +297,8 @@ def choose_pieces(plan, work, width):
     """Every lane's next piece: to its next stop in equal parts, or as far as it aims; returns the longest.
 
     A series that a click cuts short is lost.  In units of 1/speed, its order is about h + 15, so that with a time q
-    between clicks the cost of a unit of time, (h + 15)(1/h + 1/q), is least for h = √(15q).  A lane goes by its own
-    clicks only.
+    between clicks the cost of a unit of time, (h + 15)(1/h + 1/q), is least for h = √(15q); longer pieces pay since
+    most clicks are seen beforehand (`come_near`).  A lane goes by its own clicks only.
     """
     longest = 0.0
     for lane in range(work.norm.size):
@@ -403,13 +403,31 @@ def dot(work, row, other):
 @inner_loop
 def differentiate(plan, work, order):
     """The next Taylor vector, A^k ψ / k! for k = order + 1, A = R/2 × 2Y − c."""
-    operate(plan, work, 0, order, order + 1)
-    x, out = work.terms[order], work.terms[order + 1]
+    t, d, size = work.terms, plan.ends.shape[1], work.terms.shape[2]
+    x, out = 2 * order * size, 2 * (order + 1) * size
     scale, decay = 0.5 * plan.radius / (order + 1), plan.decay / (order + 1)
-    for r in range(plan.ends.shape[1]):
-        a, b = plan.diagonal[0, r], plan.diagonal[1, r]
-        out[0, r] = scale * (out[0, r] + a * x[0, r] - b * x[1, r]) - decay * x[0, r]
-        out[1, r] = scale * (out[1, r] + a * x[1, r] + b * x[0, r]) - decay * x[1, r]
+    for r in range(d):
+        vr, vi = at(t, x + r), at(t, x + r + size)
+        a, b = at(plan.diagonal, r), at(plan.diagonal, d + r)
+        re, im, minus, im2 = a * vr, b * vr, b * vi, a * vi
+        k, imaginary, end = at(plan.ptr, r), at(plan.ends, r), at(plan.ptr, r + 1)
+        minus2, im3 = 0.0, 0.0
+        while k + 1 < imaginary:  # two chains, as in `row_times`
+            c, b = x + at(plan.col, k), at(plan.im, k)
+            minus += b * at(t, c + size)
+            im += b * at(t, c)
+            c, b = x + at(plan.col, k + 1), at(plan.im, k + 1)
+            minus2 += b * at(t, c + size)
+            im3 += b * at(t, c)
+            k += 2
+        for k in range(k, end):
+            c, a, b = x + at(plan.col, k), at(plan.re, k), at(plan.im, k)
+            re += a * at(t, c)
+            im += b * at(t, c)
+            minus += b * at(t, c + size)
+            im2 += a * at(t, c + size)
+        t[order + 1, 0, r] = scale * (re - minus - minus2) - decay * vr
+        t[order + 1, 1, r] = scale * (im + im2 + im3) - decay * vi
 
 
 @inner_loop
