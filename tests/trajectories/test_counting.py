@@ -139,7 +139,7 @@ class Replay:
 # === one trajectory at a time
 
 
-@pytest.mark.parametrize("precision, states, survivals", [("double", 1e-9, 1e-11), ("single", 1e-4, 2e-5)])
+@pytest.mark.parametrize("precision, states, survivals", [("double", 1e-9, 1e-10), ("single", 1e-4, 2e-5)])
 @pytest.mark.parametrize("case", CASES)
 def test_replay__states_clicks_and_channels(case, precision, states, survivals):
     """Along the recorded clicks: the states at the edges, phases included; thresholds and channels as drawn."""

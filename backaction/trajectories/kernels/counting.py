@@ -404,7 +404,7 @@ def dot(work, row, other):
 def differentiate(plan, work, order):
     """The next Taylor vector, A^k ψ / k! for k = order + 1, A = R/2 × 2Y − c."""
     t, d, size = work.terms, plan.ends.shape[1], work.terms.shape[2]
-    x, out = 2 * order * size, 2 * (order + 1) * size
+    x = 2 * order * size
     scale, decay = 0.5 * plan.radius / (order + 1), plan.decay / (order + 1)
     for r in range(d):
         vr, vi = at(t, x + r), at(t, x + r + size)
@@ -420,12 +420,13 @@ def differentiate(plan, work, order):
             minus2 += b * at(t, c + size)
             im3 += b * at(t, c)
             k += 2
-        for k in range(k, end):
+        while k < end:
             c, a, b = x + at(plan.col, k), at(plan.re, k), at(plan.im, k)
             re += a * at(t, c)
             im += b * at(t, c)
             minus += b * at(t, c + size)
             im2 += a * at(t, c + size)
+            k += 1
         t[order + 1, 0, r] = scale * (re - minus - minus2) - decay * vr
         t[order + 1, 1, r] = scale * (im + im2 + im3) - decay * vi
 
