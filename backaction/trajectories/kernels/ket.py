@@ -119,7 +119,7 @@ class KetWork(NamedTuple):
     noise: np.ndarray  # (NOISE_STEPS * columns[−1], 32) standard normals
     staged: np.ndarray  # (STAGED, n_outputs, 2, 32) finished bins that are not yet in `current`
     record: np.ndarray  # (n_outputs, 2, 32) sums of the increments in this bin
-    place: np.ndarray  # (7,) int: position in the noise, cur, step within the bin, at an edge?, stage, staged, crossing?
+    place: np.ndarray  # (7,) int: position in the noise, cur, step in the bin, at an edge?, stage, staged, crossing?
     jumping: np.ndarray  # (32,) `alive` at the end of the slot if the lane does not jump
     likelihood: np.ndarray  # (32,) of a given record: factors whose logarithm is not yet in `log_likelihood`
     log_likelihood: np.ndarray  # (32,)
