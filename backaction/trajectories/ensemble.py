@@ -118,13 +118,17 @@ class Batch(NamedTuple):
 
 
 def joined_currents(batches: list[Batch]) -> np.ndarray:
-    """Records of all batches (trajectory, current, bin)."""
-    whole = batches[0].current.base
-    ntraj = sum(len(b.current) for b in batches)
-    side_by_side = (
-        all(b.current.base is whole for b in batches) and batches[-1].first + len(batches[-1].current) == ntraj
-    )
-    return whole[:ntraj] if whole is not None and side_by_side else np.concatenate([b.current for b in batches])
+    """Records of all batches (trajectory, current, bin); no copy if they were written side by side."""
+    parts = [b.current for b in batches]
+    whole, ntraj = parts[0].base, sum(map(len, parts))
+    if (
+        isinstance(whole, np.ndarray)
+        and whole.shape[1:] == parts[0].shape[1:]  # not the buffer that another process sent
+        and all(part.base is whole for part in parts)
+        and batches[-1].first + len(parts[-1]) == ntraj
+    ):
+        return whole[:ntraj]
+    return np.concatenate(parts)
 
 
 class Interrupted(Exception):

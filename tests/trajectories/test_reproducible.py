@@ -80,8 +80,10 @@ def test_other_backends_give_the_same_bits(backend):
     """One pool of processes for all cases; a new process must also load, not compile, the kernels."""
     with joblib.parallel_config(backend=backend):
         others = {case: simulate(case, n_jobs=2) for case in CASES}
+        one_batch = simulate("ket", ntraj=3, n_jobs=2)
     for case, other in others.items():
         assert_same_bits(simulate(case), other)
+    assert_same_bits(simulate("ket", ntraj=3), one_batch)
 
 
 @pytest.mark.parametrize("work", [1.0, 2e4, 1e5, np.inf])
