@@ -801,7 +801,7 @@ def vectors(case: Case, run: Run, rates: Machine, results: Results) -> None:
         average_of = euler_ket_average if other[1].startswith("euler") else partial(rouchon_average, second=False)
         rows.append(Row(other[0], case.dt, None, step_error(case, average_of)))
     results.table(
-        f"W2: {case.title}{chosen(other)}",
+        f"W2: {case.title}, a record per {case.bins_of} step(s){chosen(other)}",
         rows,
         [
             Gate("backaction ket, Rouchon", "qutip SSESolver, rouchon", 245, 330),
@@ -1069,7 +1069,8 @@ def main() -> int:
             at_equal_error(two, paths, run, rates, results)
         per_step(two, paths, run, rates, results)
     if "W2" in only:
-        vectors(all_seven, run, rates, results)
+        for bins_of in (1, 10):
+            vectors(replace(all_seven, bins_of=bins_of), run, rates, results)
     if "W3" in only:
         cells(run, rates, results)
     for bins_of in (1, 10) if "W4" in only else ():
