@@ -51,7 +51,8 @@ from backaction.systems import LoweredSystem, liouvillian
 from backaction.trajectories.counting_plan import counting_plan
 from backaction.trajectories.kernels.counting import CountingPlan
 from backaction.trajectories.kernels.density import DensityPlan
-from backaction.trajectories.kernels.ket import KetPlan
+from backaction.trajectories.kernels.ket import LANES, KetPlan
+from backaction.trajectories.kernels.normals import draw
 from backaction.trajectories.plan import assign, density_plan, ket_plan
 from backaction.trajectories.propagators import generator, rouchon_remainder
 from backaction.trajectories.simd import fma, load4, load16, splat4, splat16, store
@@ -495,13 +496,6 @@ def fma_narrow(out, n):  # type: ignore[no-untyped-def]
         store(out, 4 * k, v)
 
 
-@numba.njit
-def normals(rng, out):  # type: ignore[no-untyped-def]
-    """Standard normals, one at a time as the kernels draw them."""
-    for i in range(out.size):
-        out[i] = rng.standard_normal()
-
-
 @dataclass(frozen=True)
 class Machine:
     """Floating-point operations per second, and seconds per normal number."""
@@ -516,7 +510,6 @@ class Machine:
 
 def measure_machine(repeats: int, n: int = 1_000_000) -> Machine:
     """Rates of this core: the best of the repeats, since they bound what is possible."""
-    rng, out = np.random.default_rng(0), np.ones(n)
     rates, times = [], []
     for kernel, operations in ((fma_wide, 160 * n), (fma_narrow, 80 * n)):
         kernel(np.ones(80), 1)
@@ -524,11 +517,14 @@ def measure_machine(repeats: int, n: int = 1_000_000) -> Machine:
             start = process_time()
             kernel(np.ones(80), n)
             rates.append(operations / (process_time() - start))
-    normals(rng, out[:1])
+    words = np.random.default_rng(0).integers(1, 2**63, (4, LANES)).astype(np.uint64)
+    block = np.empty((256, LANES))  # as the kernels draw them
+    draw(words, block)
     for _ in range(repeats):
         start = process_time()
-        normals(rng, out)
-        times.append((process_time() - start) / n)
+        for _ in range(n // block.size):
+            draw(words, block)
+        times.append((process_time() - start) / (n // block.size * block.size))
     return Machine(max(rates), min(times))
 
 
@@ -986,17 +982,26 @@ def cells(run: Run, rates: Machine, results: Results) -> None:
 # === random systems
 
 
-def random_like(system: ba.System, seed: int) -> ba.System:
-    """The same elements times random complex numbers, so that events are about as frequent; H Hermitian."""
+def scrambled(A: sp.csr_array, rng: np.random.Generator, even: bool) -> sp.csr_array:
+    """Random complex elements on the diagonals of A: `even`, alike along each; else those of A times random numbers."""
+    factor = rng.uniform(0.5, 1.5, A.shape) * np.exp(2j * np.pi * rng.random(A.shape))
+    if not even:
+        return A.multiply(factor).tocsr()
+    coo = A.tocoo()
+    out = np.zeros(A.shape, dtype=complex)
+    for offset in np.unique(coo.col - coo.row):
+        size = np.sqrt(np.mean(np.abs(coo.data[coo.col - coo.row == offset]) ** 2))
+        out += size * np.diag(np.diag(factor, offset), offset)
+    return sp.csr_array(out)
+
+
+def random_like(system: ba.System, seed: int, even: bool) -> ba.System:
+    """`scrambled` operators, H Hermitian."""
     rng = np.random.default_rng(seed)
     lowered = system.lower()
-
-    def scramble(A: sp.csr_array) -> sp.csr_array:
-        return A.multiply(rng.uniform(0.5, 1.5, A.shape) * np.exp(2j * np.pi * rng.random(A.shape))).tocsr()
-
-    H = scramble(lowered.H)
+    H = scrambled(lowered.H, rng, even)
     H = 0.5 * (H + H.conj().T)
-    channels = {name: qutip.Qobj(scramble(L).toarray()) for name, L in lowered.channels.items()}
+    channels = {name: qutip.Qobj(scrambled(L, rng, even).toarray()) for name, L in lowered.channels.items()}
     return ba.System(qutip.Qobj(H.toarray()), channels=channels)
 
 
@@ -1007,9 +1012,18 @@ def nonzeros(system: ba.System) -> int:
 
 
 def generality(case: Case, everything: Case, run: Run, results: Results) -> None:
-    """Time per nonzero of five random systems of the same shape, relative to the named one."""
-    print("\nRandom complex coefficients in the same places: time per nonzero relative to the named system")
-    systems = {"named": case.system} | {f"random {i}": random_like(case.system, i) for i in range(5)}
+    """Time per nonzero of five random systems of the same shape, relative to the named one; two kinds of random.
+
+    Where elements are alike along a diagonal, low levels are pumped and lost as fast as high ones: such systems jump
+    more than twice as often as the named one.
+    """
+    for even, kind in ((False, "elements times random ones"), (True, "elements alike along every diagonal")):
+        print(f"\nRandom complex systems, {kind}: time per nonzero relative to the named system")
+        compare_with_random(case, everything, run, results, even)
+
+
+def compare_with_random(case: Case, everything: Case, run: Run, results: Results, even: bool) -> None:
+    systems = {"named": case.system} | {f"random {i}": random_like(case.system, i, even) for i in range(5)}
     ground = case.lowered.state()
 
     def contender(

@@ -103,7 +103,7 @@ def run(unraveling, times, ntraj, precision="double", system=CELLS, **options):
 
 
 @pytest.mark.filterwarnings("ignore:The basis' edge")
-@pytest.mark.parametrize("precision, tolerance", [("double", 1e-9), ("single", 1e-3)])
+@pytest.mark.parametrize("precision, tolerance", [("double", 1e-9), ("single", 1e-5)])
 @pytest.mark.parametrize("case", UNRAVELINGS)
 def test_clicks_and_states_follow_a_dense_run_with_the_same_random_numbers(case, precision, tolerance):
     unraveling, duration, ntraj = UNRAVELINGS[case], 25.0, 5

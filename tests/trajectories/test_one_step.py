@@ -392,3 +392,23 @@ def test_measurement_operators_do_not_depend_on_the_unit_of_time():
     c = damped_cavity(kappa=1.0, levels=6).lower().channels["loss"]
     for one, other, power in zip(kraus(c, 1e-2), kraus(1e-10 * c, 1e18), (0, 0.5, 1), strict=True):
         np.testing.assert_allclose((1e20**power * other).toarray(), one.toarray(), rtol=1e-9, atol=1e-12)
+
+
+# === positivity where rounding is amplified
+
+
+def lowest_eigenvalue_after_clicks():
+    """Smallest eigenvalue while counters watch a system of very different rates for long, in wide bins."""
+    rng = np.random.default_rng([0, 199])
+    x = [rng.normal(size=(6, 6)) + 1j * rng.normal(size=(6, 6)) for _ in range(3)]
+    H = x[0] + x[0].conj().T
+    system = MatrixSystem(H, {"c0": 0.8 * x[1], "c1": 0.04 * x[2]}, initial=np.eye(6)[0].astype(complex))
+    unraveling = QuantumJumps("c1", dark_rate=0.36) + QuantumJumps("c0")
+    data = simulate(
+        system, unraveling, np.linspace(0, 24, 25), 64, seed=1, level="density", states=True, progress=False
+    )
+    return np.linalg.eigvalsh(data["state"].values).min()
+
+
+def test_rounding_does_not_make_states_negative_after_many_clicks():
+    assert lowest_eigenvalue_after_clicks() >= -1e-14

@@ -630,3 +630,18 @@ def test_the_recipe_keeps_what_was_asked():
         [["loss"], ["displace", 0.5, 1.0]],
         [["loss"], {"p": 0.25, "q": 0.75}],
     ]
+
+
+@pytest.mark.parametrize("level", ["ket", "density"])
+@pytest.mark.parametrize("scheme", [ba.Splitting(), ba.Rouchon()], ids=repr)
+def test_a_blind_detector_leaves_the_other_operators_in_place(scheme, level):
+    """Efficiency 0 makes an operator without elements, behind which those of clicks and observables lie."""
+    system = ba.systems.two_spins(0.5, 1.0, 1.0, 0.5)
+    unraveling = ba.Heterodyne("loss_a", efficiency=0.0) + ba.QuantumJumps("loss_b")
+    one = {"one": np.eye(4)}
+    data = ba.simulate(
+        system, unraveling, [0, 0.1, 0.2], 3, seed=1, level=level, scheme=scheme, step=0.01, observables=one,
+        initial="steady", progress=False,
+    )  # fmt: skip
+    found = next(data[name].values for name in ("expect_one", "hidden_one") if name in data)
+    np.testing.assert_allclose(found, 1.0, rtol=1e-12)
