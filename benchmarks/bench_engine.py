@@ -811,7 +811,7 @@ def spins(case: Case, run: Run, rates: Machine, results: Results) -> None:
     schemes = ((SPLITTING, ket_splitting), (ROUCHON, partial(merged_average, level="ket")))
     rows = []
     for scheme, weak in schemes:
-        c = ours(f"backaction records, {type(scheme).__name__}", case, "auto", scheme, 1000, 2000 * run.size)
+        c = ours(f"backaction records, {type(scheme).__name__}", case, "auto", scheme, 1000, 10000 * run.size)
         rows.append(our_row(c, case, "ket", scheme, rates, None, step_error(case, weak)))
     c = qutips("qutip SMESolver, euler", case, "euler", 20, 200 * run.size, run.layouts)
     rows.append(Row(c, case.dt, None, step_error(case, euler_average)))

@@ -5,6 +5,8 @@ Import it before numpy, numba, qutip or jax: it limits their thread pools, which
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import importlib.util
 import os
 import platform
@@ -18,6 +20,13 @@ from typing import NamedTuple
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_variable] = "1"
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+# Freed memory is kept: on a virtual machine a fresh page can cost more than what is computed for it, and whoever runs
+# first after another contender would pay.  Of glibc, which ignores its environment once Python runs.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+if (_name := ctypes.util.find_library("c")) and hasattr(_libc := ctypes.CDLL(_name), "mallopt"):
+    _libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    _libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 class Contender(NamedTuple):

@@ -172,6 +172,17 @@ if numba.config.DISABLE_JIT:
     def as_float(bits: int) -> Any:
         return np.uint64(bits).view(np.float64)
 
+    def store_transposed(rows: np.ndarray, start: int, next_row: int, imaginary: int, out: np.ndarray, to: int,
+                         next_column: int) -> None:  # fmt: skip
+        flat, target = rows.reshape(-1), out.reshape(-1)
+        for i in range(4):
+            for k in range(4):
+                at = start + i * next_row + k
+                target[to + i + k * next_column] = complex(flat[at], flat[at + imaginary])
+
+    def rough_root(a: np.ndarray) -> Any:
+        return np.ldexp(1.0, (np.frexp(a)[1] - 1) // 2)
+
     def any_below(a: np.ndarray, b: np.ndarray) -> bool:
         return bool(np.any(~(a >= b)))
 
@@ -297,6 +308,55 @@ else:
     def as_float(typing_context, bits):  # type: ignore[no-untyped-def]
         """The float with these 64 bits."""
         return types.float64(types.uint64), _same_bits
+
+    @intrinsic
+    def store_transposed(typing_context, rows, start, next_row, imaginary, out, to, next_column):  # type: ignore[no-untyped-def]
+        """out[to + i + k next_column] = rows[start + i next_row + k] + i rows[… + imaginary] for i, k < 4.
+
+        Four complex numbers are written at once, a cache line, where a loop would write one by one.
+        """
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            source, begin, row, shift, target, first, column = args
+
+            def ahead(start: Any, step: Any, n: int) -> Any:
+                return builder.add(start, builder.mul(step, ir.Constant(step.type, n)))
+
+            def loaded(index: Any) -> Any:
+                return _load(context, builder, Vector(4)(signature.args[0], types.uintp), [source, index])
+
+            def shuffled(a: Any, b: Any, mask: list[int]) -> Any:
+                return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask))
+
+            pairs = []  # of row i: real and imaginary part of column 0, of column 1, …
+            for i in range(4):
+                re = loaded(ahead(begin, row, i))
+                im = loaded(builder.add(ahead(begin, row, i), shift))
+                pairs.append(shuffled(re, im, [0, 4, 1, 5, 2, 6, 3, 7]))
+            for k in range(4):
+                mask = [2 * k, 2 * k + 1, 8 + 2 * k, 9 + 2 * k]
+                line = shuffled(shuffled(*pairs[:2], mask), shuffled(*pairs[2:], mask), list(range(8)))
+                place = [target, ahead(first, column, k)]
+                builder.store(
+                    line, _pointer(context, builder, types.void(signature.args[4]), place, Vector(8)), align=8
+                )
+            return context.get_dummy_value()
+
+        index = types.uintp
+        return types.void(rows, index, index, index, out, index, index), codegen
+
+    @intrinsic
+    def rough_root(typing_context, a):  # type: ignore[no-untyped-def]
+        """The largest power of two whose square is not above `a`, for positive normal doubles."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            kind = ir.VectorType(ir.IntType(64), signature.args[0].width)
+            one, bias, exponent = (ir.Constant(kind, [number] * kind.count) for number in (1, 1023 << 51, 0x7FF << 52))
+            halved = builder.add(builder.lshr(builder.bitcast(args[0], kind), one), bias)
+            # 1023 is odd: the lowest bit of the exponent goes to the mantissa, and is cut off
+            return builder.bitcast(builder.and_(halved, exponent), args[0].type)
+
+        return a(a), codegen
 
     @intrinsic
     def any_below(typing_context, a, b):  # type: ignore[no-untyped-def]

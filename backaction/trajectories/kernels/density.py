@@ -110,9 +110,9 @@ class DensityWork(NamedTuple):
     threshold: np.ndarray
     coef_re: np.ndarray  # (nnz, 16) values of K(z), each lane's four times over
     coef_im: np.ndarray
-    z: np.ndarray  # (5 * 4,) 1/√trace, Re z, Im z, Re z2, Im z2
-    monomials: np.ndarray  # (1 + n_diffusive + n_pairs, 2, 4) of merged channels, over √trace
-    weight: np.ndarray  # (16,) dt/trace, four times over
+    z: np.ndarray  # (5 * 4,) a scale near 1/√trace, Re z, Im z, Re z2, Im z2
+    monomials: np.ndarray  # (1 + n_diffusive + n_pairs, 2, 4) of merged channels, times the scale
+    weight: np.ndarray  # (16,) dt times the scale squared, four times over
     sums: np.ndarray  # (6 * 4,) moments of the channel being measured, real and imaginary parts
     lane: np.ndarray  # (MAX_ORDER + 3, d * d) complex
     whole: np.ndarray  # (d * d,) complex, these: a lane's matrix, and scratch of `keep_positive`
@@ -671,7 +671,7 @@ def diffuse(plan, work, cur, noise, step, channel, record):
 def fill_together(plan, work):
     """Values of K0 + X + ½:X²:, lane by lane, four times over."""
     n_diffusive = plan.kinds.size
-    for i in range(plan.pairs.shape[0]):  # the factors carry 1/√trace each
+    for i in range(plan.pairs.shape[0]):  # every factor carries the scale
         a = 2 * (1 + plan.pairs[i, 0]) * LANES
         b = 2 * (1 + plan.pairs[i, 1]) * LANES
         c = 2 * (1 + n_diffusive + i) * LANES
@@ -712,7 +712,8 @@ def diffuse_together(plan, work, cur, noise, step, record):
         row = 2 * (1 + channel) * LANES
         store(work.monomials, row, load4(work.z, LANES))
         store(work.monomials, row + LANES, load4(work.z, 2 * LANES))
-    store(work.monomials, 0, load4(work.z, 0))
+    scale = load4(work.z, 0)
+    store(work.monomials, 0, scale)
     fill_together(plan, work)
     sandwich(
         plan.pattern_ptr[0], plan.pattern_col, work.coef_re, work.coef_im, plan.pattern_lowest[0], work.re, work.im,
@@ -720,7 +721,7 @@ def diffuse_together(plan, work, cur, noise, step, record):
     )  # fmt: skip
     if plan.gain_source.size > 0:
         for i in range(4):
-            store(work.weight, i * LANES, mul(splat4(plan.dt), inverse))
+            store(work.weight, i * LANES, mul(splat4(plan.dt), mul(scale, scale)))
         add_gain(plan, load16(work.weight, 0), work.re, work.im, cur, other, other)
     traces(work, other, d, work.trace)
     if plan.given:

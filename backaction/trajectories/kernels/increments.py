@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inlined
-from ..simd import add, fma, load_as, maximum, minimum, mul, neg, splat_as, sqrt, store, sub
+from ..simd import add, fma, load_as, maximum, minimum, mul, neg, rough_root, splat_as, sqrt, store, sub
 
 #: Bound of the relative corrections to an increment's law, reached only at steps that are far too coarse.
 GAIN_LIMIT = 0.4
@@ -115,7 +115,8 @@ def increments(plan, work, record, noise, step, channel, lanes, inverse):
         z_re, z_im = rotate(z_re, z_im, cos, sin)
         u_re, u_im = rotate(u_re, u_im, cos, sin)
         u_re, u_im = rotate(u_re, u_im, cos, sin)
-    scale = sqrt(inverse)  # keeps the state near norm 1
+    # keeps the state near norm 1; of a given record, the new norm is the likelihood
+    scale = sqrt(inverse) if plan.given else rough_root(inverse)
     store(work.z, 0, scale)
     store(work.z, lanes, mul(z_re, scale))
     store(work.z, 2 * lanes, mul(z_im, scale))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, any_below, at, div, fma, load32, mul, neg, splat32, store, sub
+from ..simd import add, any_below, at, div, fma, load32, mul, neg, splat32, store, store_transposed, sub
 from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
 from .feedback import FeedbackPlan, FeedbackWork, feed_back_kets, feedback_work
 from .increments import increments
@@ -104,7 +104,7 @@ class KetWork(NamedTuple):
     alive: np.ndarray  # (32,) surviving probability since the last jump
     threshold: np.ndarray  # (32,) the jump comes when `alive` falls to it
     sums: np.ndarray  # (6 * 32,) inner products of the K_iψ: see `increments`
-    z: np.ndarray  # (5 * 32,) 1/√norm, Re z, Im z, Re z2, Im z2
+    z: np.ndarray  # (5 * 32,) a scale near 1/√norm, Re z, Im z, Re z2, Im z2
     steps: np.ndarray  # (n_diffusive, 2, 32) z_j of merged channels, real and imaginary parts
     classes: np.ndarray  # (n_classes, 2, 32)
     overlaps: np.ndarray  # (n_overlaps, 2, 32)
@@ -273,11 +273,18 @@ def measure_edges(plan, work, cur):
 @inlined
 def unload(work, staged, current, b):
     """Move the staged bins to `current`, from bin b on: in between, lanes are far apart and share cache sets."""
-    for o in range(current.shape[1] if staged > 0 else 0):
+    n_outputs = current.shape[1]
+    fours = staged // 4 * 4
+    next_bin = 2 * n_outputs * LANES
+    next_lane = n_outputs * current.shape[2]
+    for o in range(n_outputs if staged > 0 else 0):
         for block in range(0, LANES, 4):
-            for i in range(staged):
-                for k in range(4):
-                    lane = block + k
+            to = (block * n_outputs + o) * current.shape[2] + b
+            for i in range(0, fours, 4):
+                start = i * next_bin + 2 * o * LANES + block
+                store_transposed(work.staged, start, next_bin, LANES, current, to + i, next_lane)
+            for i in range(fours, staged):
+                for lane in range(block, block + 4):
                     current[lane, o, b + i] = complex(work.staged[i, o, 0, lane], work.staged[i, o, 1, lane])
 
 
@@ -464,7 +471,8 @@ def cross(plan, work, cur, values, rngs, start, duration):
         if done < 0.0:
             if work.jumping[lane] >= work.threshold[lane]:
                 work.alive[lane] = work.jumping[lane]
-                work.likelihood[lane] *= work.trial[lane] / work.norm[lane]
+                if plan.given:
+                    work.likelihood[lane] *= work.trial[lane] / work.norm[lane]
                 lane += 1
                 continue
             if plan.given:
@@ -551,7 +559,7 @@ def diffuse(plan, work, cur, noise, step, channel, record):
 
 @inlined
 def combine(work, cur):
-    """ψ ← (K0ψ + z K1ψ + z2 K2ψ)/√norm in place, and its squared norm."""
+    """ψ ← K0ψ + z K1ψ + z2 K2ψ, all of them scaled, in place, and its squared norm."""
     phi = work.phi
     n = work.re.size // 2
     s = load32(work.z, 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inlined
-from ..simd import add, at, div, fma, load32, mul, splat32, sqrt, store, sub
+from ..simd import add, at, div, fma, load32, mul, rough_root, splat32, sqrt, store, sub
 
 LANES = 32
 
@@ -130,7 +130,8 @@ def diffuse_together(plan, work, cur, noise, step, record):
     d = n // LANES
     other = n - cur
     inverse = div(splat32(1.0), load32(work.norm, 0))
-    scale = sqrt(inverse)  # keeps the state near norm 1
+    # keeps the state near norm 1; of a given record, the new norm is the likelihood
+    scale = sqrt(inverse) if plan.given else rough_root(inverse)
     if not plan.given:
         overlaps(plan, work, cur)
     draw_together(plan, work, noise, step, record, inverse)
