@@ -1,4 +1,4 @@
-"""What a record shows: phases, spectra, click statistics, backaction, with honest uncertainties, and figures of them.
+"""What a record shows, with honest uncertainties: phases, spectra, chirality, clicks, backaction; and figures of them.
 
 Arrays and labelled arrays in, labelled datasets out. Nothing here knows where a record comes from: a
 laboratory's plain arrays (with `bin_width`) do as well as a simulation's `xarray.DataArray`.
@@ -14,6 +14,17 @@ from .backaction import (
     purity,
     trajectory_mean,
     variance_decomposition,
+)
+from .chirality import (
+    agreement,
+    current_reversals,
+    current_sense,
+    dwell_times,
+    reversal_rate,
+    reversals,
+    rotation_frequency,
+    scaling,
+    sense,
 )
 from .counting import fano_factor, g2, mandel_q, waiting_times
 from .phases import (
@@ -31,11 +42,15 @@ from .uncertainty import TooLittleDataWarning, integrated_autocorrelation_time, 
 __all__ = [
     "Chi2",
     "TooLittleDataWarning",
+    "agreement",
     "chi2_test",
     "circular_harmonics",
     "circular_histogram",
+    "current_reversals",
+    "current_sense",
     "demodulate",
     "disturbance",
+    "dwell_times",
     "entropy",
     "fano_factor",
     "filter_current",
@@ -58,6 +73,11 @@ __all__ = [
     "plot_spectrum",
     "purification_rate",
     "purity",
+    "reversal_rate",
+    "reversals",
+    "rotation_frequency",
+    "scaling",
+    "sense",
     "spectrum",
     "trajectory_mean",
     "variance_decomposition",
