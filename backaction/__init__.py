@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Basis": "systems",
     "Boson": "systems",
+    "Ensemble": "systems",
     "Levels": "systems",
     "Operator": "systems",
     "Spin": "systems",
@@ -40,6 +41,7 @@ _PUBLIC = {
     "Density": "trajectories",
     "Feedback": "trajectories",
     "Ket": "trajectories",
+    "Moments": "trajectories",
     "Rouchon": "trajectories",
     "Splitting": "trajectories",
     "condition": "trajectories",
@@ -56,13 +58,14 @@ if TYPE_CHECKING:
     from .systems import (
         Basis,
         Boson,
+        Ensemble,
         Levels,
         Operator,
         Spin,
         System,
     )
     from .systems.states import coherent, fock, spin, thermal, vacuum
-    from .trajectories import Density, Feedback, Ket, Rouchon, Splitting, condition, simulate, smooth
+    from .trajectories import Density, Feedback, Ket, Moments, Rouchon, Splitting, condition, simulate, smooth
     from .unravelings import Heterodyne, Homodyne, LocalOscillator, QuantumJumps, Unraveling
 
 

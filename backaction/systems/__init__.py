@@ -8,6 +8,9 @@ from .algebra import Site as Site
 from .algebra import Spin as Spin
 from .basis import Basis as Basis
 from .basis import ResolvedBasis as ResolvedBasis
+from .collective import nonreciprocal_spins as nonreciprocal_spins
+from .ensembles import Each as Each
+from .ensembles import Ensemble as Ensemble
 from .husimi import phase_distribution as phase_distribution
 from .models import cascaded as cascaded
 from .models import damped_cavity as damped_cavity

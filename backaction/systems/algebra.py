@@ -9,7 +9,7 @@ rotor) is a new subclass of `Site`; a new level of description reads `Operator.t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import comb, factorial, sqrt
 from numbers import Complex, Integral, Number, Real
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-Element = Hashable
+Element = Any  # hashable
 Monomial = tuple[tuple["Site", Element], ...]
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from .algebra import Operator, Site
+
+#: Largest number of product states that are looked at.
+MAX_STATES = 10**8
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class Basis:
             if name not in known:
                 raise ValueError(f"Argument `basis` names the site {name!r}, but the system has {sorted(known)}.")
         dims = tuple(int(self.levels.get(s.name, s.levels)) for s in sites)
+        if prod(dims) > MAX_STATES:
+            raise ValueError(
+                f"Argument `levels`: the sites {[s.name for s in sites]} have {prod(dims):.2g} product states, too "
+                "many for matrices; keep fewer levels, or use level=ba.Moments() for ensembles."
+            )
         index = {s.name: i for i, s in enumerate(sites)}
         occupations = np.indices(dims).reshape(len(dims), -1).T if dims else np.zeros((1, 0), dtype=int)
         keep = np.ones(len(occupations), dtype=bool)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from numbers import Number, Real
 
 import numpy as np
 from scipy.special import gammaln
 
 from .algebra import Levels, Site, Spin
+from .ensembles import Ensemble
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class SiteState:
 
     def lower(self, site: Site, levels: int) -> np.ndarray:
         """Vector (levels,) or density matrix (levels, levels) in the site's first `levels` states."""
+        if isinstance(site, Ensemble):  # every member in this state
+            one = self.lower(site.member, site.member.levels)
+            return reduce(np.kron, [one] * site.N)
         return _LOWERINGS[self.kind](site, levels, *self.parameters)
 
 

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from ..coefficients import Coefficient, evaluate, instants, same, text
 from .algebra import Operator, Site
 from .basis import Basis, ResolvedBasis, clean
+from .ensembles import Each
 from .states import SiteState, vacuum
 from .terms import (
     HERMITIAN_TOLERANCE,
@@ -57,7 +58,8 @@ class System:
         times; `backaction.Sampled` makes one from samples.  Terms with the same function share it.
     channels : mapping of str to operator
         Loss channels by name (identifiers), rates included: ``L = √κ a``.  A channel may depend on time as H
-        does, ``{"loss": [(L, f)]}`` or ``{"loss": (L, f)}``.
+        does, ``{"loss": [(L, f)]}`` or ``{"loss": (L, f)}``.  ``ensemble.each(L)`` is a local channel: L acts on each
+        member of an ensemble, and nobody can watch it.
     observables : mapping of str to operator, optional
         Operators that `simulate` can follow by name; non-Hermitian ones give complex values.
     initial : mapping, Qobj or array, optional
@@ -110,7 +112,7 @@ class System:
                     f"Argument `{argument}` must be an Operator, a QuTiP Qobj or a square array, "
                     f"but is {type(operator).__name__}.{hint}"
                 )
-        symbolic = {isinstance(v, Operator) for v in named.values()}
+        symbolic = {isinstance(v, Operator) for v in named.values()} | ({True} if self.local_channels else set())
         if len(symbolic) > 1:
             raise ValueError("Arguments `H` and `channels` must be all symbolic or all matrices, but are mixed.")
         if symbolic == {True}:
@@ -120,8 +122,10 @@ class System:
             H = sum(constant(self._terms["H"]), Operator({}))
             excess, scale = (H - H.dag()).norm(), H.norm()
             by_name: dict[str, Site] = {}
-            for argument, operator in named.items():
-                for site in operator.sites:
+            sites = {argument: operator.sites for argument, operator in named.items()}
+            sites |= {f"channels[{name!r}]": (each.ensemble,) for name, each in self.local_channels.items()}
+            for argument, used in sites.items():
+                for site in used:
                     if by_name.setdefault(site.name, site) != site:
                         raise ValueError(f"Argument `{argument}` has a second, different site named {site.name!r}.")
             if not by_name:
@@ -158,8 +162,22 @@ class System:
         """Terms of the Hamiltonian, "H", and of every channel, "channels[...]"."""
         return {
             "H": parse(self.H, "H"),
-            **{f"channels[{k!r}]": parse(v, f"channels[{k!r}]") for k, v in self.channels.items()},
+            **{
+                f"channels[{k!r}]": parse(v, f"channels[{k!r}]")
+                for k, v in self.channels.items()
+                if not isinstance(v, Each)
+            },
         }
+
+    @cached_property
+    def local_channels(self) -> dict[str, Each]:
+        """Channels that act on each member of an ensemble."""
+        return {name: v for name, v in self.channels.items() if isinstance(v, Each)}
+
+    @property
+    def outputs(self) -> list[str]:
+        """Channels that can be watched."""
+        return [name for name in self.channels if name not in self.local_channels]
 
     @cached_property
     def _coefficients(self) -> dict[str, Coefficient]:
@@ -224,7 +242,8 @@ class System:
         if not self.symbolic:
             return ()
         operators = [*(t.operator for terms in self._terms.values() for t in terms), *self.observables.values()]
-        return tuple(sorted({s for o in operators for s in o.sites}, key=lambda s: s.name))
+        local = [each.ensemble for each in self.local_channels.values()]
+        return tuple(sorted({*local, *(s for o in operators for s in o.sites)}, key=lambda s: s.name))
 
     def lower(self, basis: Basis | None = None) -> LoweredSystem:
         """Matrices of everything in a truncated basis.
@@ -251,7 +270,10 @@ class System:
             return total([t for t in terms if t.coefficient is None]), varying
 
         H, H_terms = parts("H")
-        lowered = {name: parts(f"channels[{name!r}]") for name in self.channels}
+        lowered = {name: parts(f"channels[{name!r}]") for name in self.outputs}
+        for name, each in self.local_channels.items():  # one channel per member
+            for i in range(each.ensemble.N):
+                lowered[f"{name}_{i + 1}"] = (matrix(each.on(i), f"channels[{name!r}]"), ())
         return LoweredSystem(
             self,
             basis,
@@ -340,6 +362,10 @@ class System:
         return self._terms[f"channels[{channel!r}]"]
 
     def _check_channel(self, channel: str) -> None:
+        if channel in self.local_channels:
+            raise ValueError(
+                f"Argument `channel`: {channel!r} acts on each member of an ensemble by itself and cannot be rewritten."
+            )
         if channel not in self.channels:
             raise ValueError(
                 f"Argument `channel` must be one of the system's channels {sorted(self.channels)}, but is {channel!r}."

@@ -13,7 +13,8 @@ from ..unravelings import Detector, Unraveling
 from . import ensemble, noise
 from .arguments import bin_edges
 from .feedback import Feedback
-from .levels import Level
+from .levels import Level, Moments, as_level
+from .moment_runs import PreparedMoments, prepare_moments, refuse
 from .preparation import Prepared, check_system, prepare
 from .schemes import Scheme
 
@@ -74,8 +75,9 @@ def condition(
 
     Other Parameters
     ----------------
-    level : {"auto", "ket", "density"} or Ket or Density
-        "auto": state vectors if the record determines a pure state, else density matrices.
+    level : {"auto", "ket", "density", "moments"} or Ket or Density or Moments
+        "auto": state vectors if the record determines a pure state, else density matrices.  Moments must be asked for;
+        the error of wide bins is not estimated for them.
     scheme : Splitting or Rouchon, optional
         How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
@@ -117,19 +119,27 @@ def condition(
     detectors = recorded(unraveling)
     edges, given, untimed, trajectory = read(record, detectors, rng)
     ntraj = len(given.current)
-    options: dict[str, Any] = {
-        "initial": initial, "level": level, "n_jobs": n_jobs, "max_memory": max_memory, "given": True,
-        "feedback": feedback,
+    asked: dict[str, Any] = {
+        "initial": initial, "step": step, "observables": observables, "states": states, "save_every": save_every,
+        "n_jobs": n_jobs, "max_memory": max_memory,
     }  # fmt: skip
-    prepared = prepare(
-        system, unraveling, edges, ntraj, scheme=scheme, step=step, observables=observables, states=states,
-        save_every=save_every, **options,
-    )  # fmt: skip
-    error = check_resolution(prepared, given, untimed, detectors, rng, max_error)
+    chosen = as_level(level)
+    prepared: Prepared | PreparedMoments
+    error = np.nan
+    if isinstance(chosen, Moments):
+        refuse(scheme=scheme, feedback=feedback)
+        prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, given=True, **asked)
+        n_counters = 0
+    else:
+        prepared = prepare(
+            system, unraveling, edges, ntraj, scheme=scheme, level=level, feedback=feedback, given=True, **asked
+        )
+        error = check_resolution(prepared, given, untimed, detectors, rng, max_error)
+        n_counters = len(prepared.roles.counters)
     batches, interrupted = ensemble.run(prepared.job(0, ntraj, given), int(n_jobs), progress)
     log_likelihood = np.concatenate([b.log_likelihood for b in batches])
     check_possible(log_likelihood, batches)
-    log_likelihood += len(prepared.roles.counters) * (edges[-1] - edges[0])
+    log_likelihood += n_counters * (edges[-1] - edges[0])
     attrs = {
         "title": f"{system.name} conditioned on {unraveling!r}",
         "interrupted": int(interrupted),

@@ -19,9 +19,10 @@ from .drive import own_numbers
 from .kernels import counting as counting_kernel
 from .kernels import density as density_kernel
 from .kernels import ket as ket_kernel
+from .kernels import moments as moment_kernel
 from .kernels.drive import Drive, no_drive
 
-Plan = ket_kernel.KetPlan | counting_kernel.CountingPlan | density_kernel.DensityPlan
+Plan = ket_kernel.KetPlan | counting_kernel.CountingPlan | density_kernel.DensityPlan | moment_kernel.MomentPlan
 
 
 class Run(NamedTuple):
@@ -84,11 +85,14 @@ class Job:
         plan = self.runs[0].plan
         if isinstance(plan, counting_kernel.CountingPlan):
             return counting_kernel.lanes(plan)
-        return ket_kernel.LANES if self.is_ket else density_kernel.LANES
+        if isinstance(plan, moment_kernel.MomentPlan):
+            return moment_kernel.LANES
+        return ket_kernel.LANES if self.is_vector else density_kernel.LANES
 
     @property
-    def is_ket(self) -> bool:
-        return isinstance(self.runs[0].plan, (ket_kernel.KetPlan, counting_kernel.CountingPlan))
+    def is_vector(self) -> bool:
+        """Are states vectors (as against matrices)?"""
+        return not isinstance(self.runs[0].plan, density_kernel.DensityPlan)
 
     @property
     def counts(self) -> bool:
@@ -215,11 +219,13 @@ def run_batch(job: Job, first: int) -> Batch:
     lanes = job.lanes
     live = _LIVE.get(job.key)
     rngs = tuple(noise.generator(job.seed, first + lane) for lane in range(lanes))
-    kernel: Callable = ket_kernel.run_ket if job.is_ket else density_kernel.run_density
+    kernel: Callable = ket_kernel.run_ket if job.is_vector else density_kernel.run_density
     plan0 = job.runs[0].plan
     work: Any
     if isinstance(plan0, counting_kernel.CountingPlan):
         kernel, work = counting_kernel.run_counting, counting_kernel.counting_work(plan0)
+    elif isinstance(plan0, moment_kernel.MomentPlan):
+        kernel, work = moment_kernel.run_moments, moment_kernel.moment_work(plan0)
     elif isinstance(plan0, ket_kernel.KetPlan):
         work = ket_kernel.ket_work(plan0)
     else:
@@ -229,7 +235,7 @@ def run_batch(job: Job, first: int) -> Batch:
     _start(job, work, rngs, first)
     n_bins = len(job.edges) - 1
     kept = min(lanes, job.ntraj - first)
-    size = (job.dim if job.is_ket else job.dim**2) if job.states else 0
+    size = (job.dim if job.is_vector else job.dim**2) if job.states else 0
     current = live.current[first : first + lanes] if live else np.empty((lanes, job.n_currents, n_bins), dtype=complex)
     if job.given is not None:
         work = _give(job.given, work, current, first, kept)
@@ -237,7 +243,9 @@ def run_batch(job: Job, first: int) -> Batch:
     states = np.zeros((job.n_saved if job.states else 0, lanes, size), dtype=complex)
     if job.counts:
         counting_kernel.save(plan0, work, 0, expectations, states)
-    elif job.is_ket:
+    elif isinstance(plan0, moment_kernel.MomentPlan):
+        moment_kernel.save(plan0, work, 0, 0, expectations, states)
+    elif job.is_vector:
         ket_kernel.save(plan0, work, 0, 0, expectations, states)
     else:
         density_kernel.save(plan0, work, work.place[1], 0, expectations, states)
@@ -250,7 +258,7 @@ def run_batch(job: Job, first: int) -> Batch:
         if run_.drive.active or run_.drive.rotating:
             n_numbers = max(run_.drive.slot_targets.size, run_.drive.step_targets.size)
             work = work._replace(drive=run_.drive, numbers=np.zeros(n_numbers))
-        cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_ket else 2 * job.dim)
+        cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_vector else 2 * job.dim)
         block = max(1, int(BLOCK_WORK / cost))
         if job.counts:
             work.stretch[0] = run_.n_bins  # lanes may be ahead of the bins of a call
@@ -279,8 +287,13 @@ def run_batch(job: Job, first: int) -> Batch:
             saved += n_save
             if count:
                 clicks.append((times[:count].copy(), owner[:count].copy()))
-            weight = work.norm if job.is_ket else work.trace
+            weight = work.norm if job.is_vector else work.trace
             if not np.all(np.isfinite(weight[:kept])) or np.any(weight[:kept] <= 0):
+                if isinstance(plan, moment_kernel.MomentPlan):
+                    raise FloatingPointError(
+                        f"Means and covariances diverge before t = {job.edges[b0 + n]:.6g}: pass a smaller `step`; if "
+                        "that does not help, cumulants of third order must not be neglected here."
+                    )
                 raise FloatingPointError(
                     f"Trajectory state lost before t = {job.edges[b0 + n]:.6g} (norm {weight[:kept].min():.3g}): "
                     "the step is far too coarse or an operator too large; pass a smaller `step`."
@@ -321,7 +334,7 @@ def _start(job: Job, work: Any, rngs: tuple, first: int) -> None:
     lanes = job.lanes
     if job.counts:
         re, im = counting_kernel.elements(work, job.dim)
-    elif job.is_ket:
+    elif job.is_vector:
         re, im = (x.reshape(-1, lanes)[: job.dim] for x in (work.re, work.im))
     else:
         re, im = density_kernel.elements(work, job.dim)

@@ -51,16 +51,44 @@ class Density:
     basis: Basis | None = None
 
 
-Level = Ket | Density
-BY_NAME: dict[str, type[Ket] | type[Density]] = {"ket": Ket, "density": Density}
+@dataclass(frozen=True)
+class Moments:
+    """Means and covariances of a symbolic system: any number of members of an ensemble, Gaussian states of bosons.
+
+    Exact for linear bosonic systems in Gaussian states; else all cumulants above the order are neglected.  Homodyne and
+    heterodyne detectors; no counting.
+
+    Parameters
+    ----------
+    order : {1, 2}
+        1: products of one-site states, mean-field theory, nobody watches; 2: second-order cumulants.
+
+    Raises
+    ------
+    ValueError
+        For another order.
+    """
+
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        if isinstance(self.order, bool) or self.order not in (1, 2):
+            raise ValueError(f"Argument `order` must be 1 or 2, but is {self.order!r}.")
+
+
+Level = Ket | Density | Moments
+BY_NAME: dict[str, type[Ket] | type[Density] | type[Moments]] = {"ket": Ket, "density": Density, "moments": Moments}
 
 
 def as_level(level: Any) -> Level | None:
     """A level from its shorthand; None for "auto"."""
     if level == "auto":
         return None
-    if isinstance(level, (Ket, Density)):
+    if isinstance(level, (Ket, Density, Moments)):
         return level
     if isinstance(level, str) and level in BY_NAME:
         return BY_NAME[level]()
-    raise ValueError(f'Argument `level` must be "auto", "ket", "density", ba.Ket() or ba.Density(), but is {level!r}.')
+    raise ValueError(
+        f'Argument `level` must be "auto", "ket", "density", "moments", ba.Ket(), ba.Density() or ba.Moments(), but is '
+        f"{level!r}."
+    )

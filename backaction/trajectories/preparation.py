@@ -20,7 +20,7 @@ from .arguments import check_memory, count, initial_states, mixture, observable_
 from .counting_plan import counting_plan, counts_only
 from .drive import choose_step, driven_plan
 from .feedback import Feedback, as_feedback, feedback_plan, short_step
-from .levels import Density, Ket, Level, as_level
+from .levels import Density, Ket, Level, Moments, as_level
 from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
 from .record import dataset
 from .report import warn_of_limits
@@ -65,6 +65,16 @@ class Prepared:
     def step(self) -> float:
         """The longest internal step."""
         return max(r.plan.dt for r in self.runs)
+
+    @property
+    def names(self) -> list[str]:
+        """Observables that are followed."""
+        return list(self.operators)
+
+    @property
+    def recorded(self) -> bool:
+        """Is there a record?"""
+        return bool(self.roles.currents or self.roles.counters)
 
     def rebinned(self, edges: np.ndarray, save_every: int) -> Prepared:
         """The same system and detectors on other bins, with states and nothing else saved."""
@@ -130,7 +140,7 @@ def check_system(system: Any, unraveling: Any) -> Unraveling:
         raise ValueError(
             f'Argument `unraveling` must be an Unraveling like ba.Heterodyne("loss"), or None, but is {unraveling!r}.'
         )
-    unraveling.check(system.channels)
+    unraveling.check(system.outputs)
     return unraveling
 
 
@@ -167,6 +177,8 @@ def prepare(
         raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
     limit = in_bytes(max_memory)
     chosen = as_level(level)
+    if isinstance(chosen, Moments):
+        raise ValueError("Argument `level`: moments are for `simulate` and `condition`; choose ba.Density().")
     scheme = as_scheme(scheme)
 
     lowered = system.lower(chosen.basis if chosen else None)
@@ -210,7 +222,7 @@ def check_bins(unraveling: Unraveling, edges: np.ndarray) -> None:
     """Bins must be short against the period of a local oscillator: a bin's average weakens the signal at ω by sinc."""
     widest = float(np.diff(edges).max())
     for d in unraveling.detectors:
-        if not isinstance(d.phase, LocalOscillator):
+        if not isinstance(d.phase, LocalOscillator) or not d.recorded:
             continue
         turn = abs(d.phase.frequency) * widest
         if turn > math.pi:

@@ -335,7 +335,8 @@ else:
                 pairs.append(shuffled(re, im, [0, 4, 1, 5, 2, 6, 3, 7]))
             for k in range(4):
                 mask = [2 * k, 2 * k + 1, 8 + 2 * k, 9 + 2 * k]
-                line = shuffled(shuffled(*pairs[:2], mask), shuffled(*pairs[2:], mask), list(range(8)))
+                halves = shuffled(pairs[0], pairs[1], mask), shuffled(pairs[2], pairs[3], mask)
+                line = shuffled(halves[0], halves[1], list(range(8)))
                 place = [target, ahead(first, column, k)]
                 builder.store(
                     line, _pointer(context, builder, types.void(signature.args[4]), place, Vector(8)), align=8

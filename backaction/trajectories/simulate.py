@@ -10,8 +10,9 @@ from ..unravelings import Unraveling
 from . import ensemble, noise
 from .arguments import bin_edges, count
 from .feedback import Feedback
-from .levels import Level
-from .preparation import check_system, prepare
+from .levels import Level, Moments, as_level
+from .moment_runs import PreparedMoments, prepare_moments, refuse
+from .preparation import Prepared, check_system, prepare
 from .report import recipe
 from .schemes import Scheme
 from .tolerance import check_tolerance, step_for
@@ -61,9 +62,10 @@ def simulate(
 
     Other Parameters
     ----------------
-    level : {"auto", "ket", "density"} or Ket or Density
+    level : {"auto", "ket", "density", "moments"} or Ket or Density or Moments
         "auto": complete monitoring → state vectors; only records asked for → state vectors with hidden
-        detectors; otherwise conditional density matrices.
+        detectors; otherwise conditional density matrices.  Moments (no `scheme`, `tolerance` or `feedback`) must be
+        asked for; ``states`` are then means and covariances, in ``moments``.
     scheme : Splitting or Rouchon, optional
         How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
@@ -123,16 +125,25 @@ def simulate(
     edges = bin_edges(times)
     ntraj = count(ntraj, "ntraj")
     seed_used = noise.entropy(seed)
-    if tolerance is not None:
-        check_tolerance(tolerance, step, feedback)
-    prepared = prepare(
-        system, unraveling, edges, ntraj, initial=initial, level=level, scheme=scheme, step=step,
-        observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory,
-        continues_seed=seed_used, feedback=feedback,
-    )  # fmt: skip
-    if not (prepared.operators or states or prepared.roles.currents or prepared.roles.counters):
+    common: dict[str, Any] = {
+        "initial": initial, "step": step, "observables": observables, "states": states, "save_every": save_every,
+        "n_jobs": n_jobs, "max_memory": max_memory,
+    }  # fmt: skip
+    chosen = as_level(level)
+    prepared: Prepared | PreparedMoments
+    if isinstance(chosen, Moments):
+        refuse(scheme=scheme, tolerance=tolerance, feedback=feedback)
+        prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, **common)
+    else:
+        if tolerance is not None:
+            check_tolerance(tolerance, step, feedback)
+        prepared = prepare(
+            system, unraveling, edges, ntraj, level=level, scheme=scheme, continues_seed=seed_used, feedback=feedback,
+            **common,
+        )  # fmt: skip
+    if not (prepared.names or states or prepared.recorded):
         raise ValueError("Argument `unraveling` records nothing and no `observables` or `states` are asked for.")
-    if tolerance is not None:
+    if tolerance is not None and isinstance(prepared, Prepared):
         step = step_for(prepared, tolerance)
         prepared = prepared if step is None else prepared.with_step(step)
     batches, interrupted = ensemble.run(prepared.job(seed_used, ntraj), int(n_jobs), progress)
@@ -141,8 +152,7 @@ def simulate(
         "interrupted": int(interrupted),
         "seed": str(seed_used),
         "recipe": recipe(
-            system, unraveling, edges, ntraj, seed_used, level, step, list(prepared.operators), states, save_every,
-            initial,
+            system, unraveling, edges, ntraj, seed_used, level, step, prepared.names, states, save_every, initial,
         ),
     }  # fmt: skip
     if tolerance is not None:

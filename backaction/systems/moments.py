@@ -1,0 +1,354 @@
+"""Moment equations: means and covariances of elementary operators, derived from the operator algebra.
+
+The *letters* of a system are its operators of first order: a and a† of a boson, the matrix units of a few-level site
+but the last diagonal one, and the same units of one member of an ensemble, (1/N) Σ_i u_i.  At order 1 all letters are
+independent of each other.  At order 2 they have covariances, and all higher cumulants are zero; letters of one ensemble
+then belong to two different members, and pairs of a boson are normally ordered.  Products of letters on one few-level
+system, or on one member, are letters again, so nothing is neglected there.
+
+The mean of any operator is a polynomial of means and covariances:
+
+    ⟨x_1 x_2 … x_n⟩ = Σ over ways of choosing disjoint pairs of Π C(pairs) Π m(the rest).
+
+Equations hold between records: ``dm_x/dt = F_x`` and, with ``M_xy = C_xy + m_x m_y``, ``dC_xy/dt = F_xy − F_x m_y −
+m_x F_y``.  A detector adds ``g_x dW`` to m_x and ``−g_x g_y dt`` to C_xy and nothing else, because the third cumulants,
+which would be the noise of C_xy, are zero: the covariances are deterministic given the means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .algebra import Boson, Levels, Operator, Site
+from .ensembles import Each, Ensemble, Slot, Unit, without_last
+from .states import vacuum
+from .system import System
+
+Letter = tuple[Site, Any]
+#: A mean is named by its letter, a covariance by its two letters, in the order of `MomentEquations.letters`.
+Variable = tuple[Letter, ...]
+#: Product of variables -> coefficient; the empty product is 1.
+Polynomial = dict[tuple[Variable, ...], complex]
+
+#: Coefficients below this fraction of the largest are the rounding of others that cancel.
+NEGLIGIBLE = 1e-13
+
+
+def _units(levels: int) -> list[Unit]:
+    """Matrix units but the last diagonal one."""
+    return [(i, j) for i in range(levels) for j in range(levels) if (i, j) != (levels - 1, levels - 1)]
+
+
+def letters_of(site: Site) -> list[Letter]:
+    """Operators of first order of one site."""
+    if isinstance(site, Boson):
+        return [(site, (0, 1)), (site, (1, 0))]
+    if isinstance(site, Ensemble):
+        return [(site, unit) for unit in _units(site.member.levels)]
+    if isinstance(site, Levels):
+        return [(site, unit) for unit in _units(site.levels)]
+    raise ValueError(f"Argument `level`: moments are not known for the site {site!r}.")
+
+
+def conjugate(letter: Letter) -> Letter:
+    """The adjoint letter."""
+    site, (i, j) = letter
+    return (site, (j, i))
+
+
+def _matchings(items: tuple[Any, ...]) -> Iterator[tuple[list[tuple[Any, Any]], list[Any]]]:
+    """Every way of choosing disjoint pairs: (pairs, the rest)."""
+    if not items:
+        yield [], []
+        return
+    first, *others = items
+    for pairs, rest in _matchings(tuple(others)):
+        yield pairs, [first, *rest]
+    for k, second in enumerate(others):
+        for pairs, rest in _matchings((*others[:k], *others[k + 1 :])):
+            yield [(first, second), *pairs], rest
+
+
+def add_to(total: Polynomial, other: Mapping[tuple[Variable, ...], complex], factor: complex = 1.0) -> None:
+    """total += factor × other."""
+    for key, c in other.items():
+        total[key] = total.get(key, 0.0) + factor * c
+
+
+def product(a: Polynomial, b: Polynomial) -> Polynomial:
+    """a × b."""
+    out: Polynomial = {}
+    for ka, ca in a.items():
+        for kb, cb in b.items():
+            key = tuple(sorted((*ka, *kb), key=repr))
+            out[key] = out.get(key, 0.0) + ca * cb
+    return out
+
+
+def cleaned(polynomial: Polynomial) -> Polynomial:
+    """Without what cancels."""
+    largest = max((abs(c) for c in polynomial.values()), default=0.0)
+    return {key: c for key, c in polynomial.items() if abs(c) > NEGLIGIBLE * largest}
+
+
+@dataclass(frozen=True, eq=False)
+class MomentEquations:
+    """Equations of motion of means and covariances, ``print`` shows them.
+
+    Parameters
+    ----------
+    system : System
+        Symbolic and constant in time.
+    order : {1, 2}
+        1: means only; 2: covariances, too.
+
+    Raises
+    ------
+    ValueError
+        For matrices, time-dependent operators, another order, or a site without moments.
+    """
+
+    system: System
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2) or isinstance(self.order, bool):
+            raise ValueError(f"Argument `order` must be 1 or 2, but is {self.order!r}.")
+        if not self.system.symbolic:
+            raise ValueError(
+                "Argument `system` must have symbolic operators for moments, but holds matrices; write H and channels "
+                "with ba.Boson, ba.Spin, ba.Levels and ba.Ensemble."
+            )
+        if self.system.time_dependent:
+            raise ValueError("Argument `system` must be constant in time for moments, but has coefficients.")
+
+    @cached_property
+    def letters(self) -> list[Letter]:
+        """All operators of first order."""
+        return [letter for site in self.system.sites for letter in letters_of(site)]
+
+    @cached_property
+    def _rank(self) -> dict[Letter, int]:
+        return {letter: i for i, letter in enumerate(self.letters)}
+
+    @cached_property
+    def pairs(self) -> list[tuple[Letter, Letter]]:
+        """Pairs of letters that have a covariance: of two sites, of two members, of one boson."""
+        if self.order == 1:
+            return []
+        return [
+            (x, y)
+            for i, x in enumerate(self.letters)
+            for y in self.letters[i:]
+            if x[0] != y[0] or isinstance(x[0], Boson) or (isinstance(x[0], Ensemble) and x[0].N > 1)
+        ]
+
+    @cached_property
+    def _known(self) -> set[Variable]:
+        return {*((x,) for x in self.letters), *self.pairs}
+
+    def covariance(self, x: Letter, y: Letter) -> Variable:
+        """The name of C_xy."""
+        return (x, y) if self._rank[x] <= self._rank[y] else (y, x)
+
+    @cached_property
+    def variables(self) -> list[Variable]:
+        """Independent variables: of two that are complex conjugates, the first."""
+        out: list[Variable] = []
+        for v in (*((x,) for x in self.letters), *self.pairs):
+            if self.conjugate(v) not in out:
+                out.append(v)
+        return out
+
+    def conjugate(self, variable: Variable) -> Variable:
+        """The variable with the complex conjugate value."""
+        if len(variable) == 1:
+            return (conjugate(variable[0]),)
+        return self.covariance(conjugate(variable[0]), conjugate(variable[1]))
+
+    # === operators
+
+    def operator(self, letters: Sequence[Letter]) -> Operator:
+        """Product of letters: normally ordered on a boson, of different members of an ensemble."""
+        out = Operator({(): 1.0})
+        for site in sorted({x[0] for x in letters}, key=lambda s: s.name):
+            mine = [x[1] for x in letters if x[0] == site]
+            if isinstance(site, Boson):
+                element: Any = tuple(int(n) for n in np.sum(mine, axis=0))
+                out = out * Operator({((site, element),): 1.0})
+            elif isinstance(site, Ensemble):
+                element = tuple(sorted(mine))
+                out = out * Operator({((site, element),): 1.0 / site.falling(len(mine))})
+            else:
+                out = out * Operator({((site, mine[0]),): 1.0})
+        return out
+
+    def mean(self, operator: Operator) -> Polynomial:
+        """⟨O⟩ as a polynomial of means and covariances, cumulants above the order being zero."""
+        out: Polynomial = {}
+        for monomial, coefficient in operator.terms.items():
+            choices: list[tuple[tuple[Letter, ...], complex]] = [((), complex(coefficient))]
+            for site, element in monomial:
+                options: list[tuple[tuple[Letter, ...], complex]] = []
+                if isinstance(site, Boson):
+                    m, n = element
+                    options.append((((site, (1, 0)),) * m + ((site, (0, 1)),) * n, 1.0))
+                elif isinstance(site, Ensemble):
+                    options.append((tuple((site, unit) for unit in element), site.falling(len(element))))
+                elif isinstance(site, Levels):
+                    for unit, weight in without_last(element, site.levels):
+                        options.append(((() if unit is None else ((site, unit),)), weight))
+                else:
+                    raise ValueError(f"Argument `level`: moments are not known for the site {site!r}.")
+                choices = [((*w, *more), c * factor) for w, c in choices for more, factor in options]
+            for word, c in choices:
+                if c != 0:
+                    self._close(word, c, out)
+        return cleaned(out)
+
+    def _close(self, word: tuple[Letter, ...], coefficient: complex, out: Polynomial) -> None:
+        for pairs, rest in _matchings(word):
+            names = [self.covariance(x, y) for x, y in pairs]
+            if all(name in self._known for name in names):
+                key = tuple(sorted((*names, *((x,) for x in rest)), key=repr))
+                out[key] = out.get(key, 0.0) + coefficient
+
+    def adjoint_liouvillian(self, operator: Operator) -> Operator:
+        """𝓛†O = i[H, O] + ½ Σ (L†[O, L] + [L†, O]L), local channels included."""
+        H = self.system._terms["H"]
+        out = 1j * sum((t.operator for t in H[1:]), H[0].operator).commutator(operator)
+        for name in self.system.outputs:
+            L = self.output(name)
+            out = out + 0.5 * (L.dag() * operator.commutator(L) + L.dag().commutator(operator) * L)
+        for each in self.system.local_channels.values():
+            out = out + _local(each, operator)
+        return out
+
+    def output(self, channel: str) -> Operator:
+        """L of a channel that can be watched."""
+        terms = self.system._channel(channel)
+        return sum((t.operator for t in terms[1:]), terms[0].operator)
+
+    # === equations
+
+    @cached_property
+    def drift(self) -> dict[Variable, Polynomial]:
+        """Time derivatives of the independent variables while nobody looks."""
+        of_mean = {x: self.mean(self.adjoint_liouvillian(self.operator([x]))) for x in self.letters}
+        out: dict[Variable, Polynomial] = {}
+        for v in self.variables:
+            if len(v) == 1:
+                out[v] = of_mean[v[0]]
+                continue
+            x, y = v
+            total = dict(self.mean(self.adjoint_liouvillian(self.operator([x, y]))))
+            scale = max(map(abs, total.values()), default=0.0)
+            add_to(total, product(of_mean[x], {((y,),): 1.0}), -1.0)
+            add_to(total, product({((x,),): 1.0}, of_mean[y]), -1.0)
+            out[v] = {key: c for key, c in total.items() if abs(c) > NEGLIGIBLE * scale}
+        return out
+
+    def correlation(self, left: Operator, right: Operator) -> Polynomial:
+        """⟨AB⟩ − ⟨A⟩⟨B⟩."""
+        total = dict(self.mean(left * right))
+        scale = max(map(abs, total.values()), default=0.0)
+        add_to(total, product(self.mean(left), self.mean(right)), -1.0)
+        return {key: c for key, c in total.items() if abs(c) > NEGLIGIBLE * scale}
+
+    def jacobian(self, values: np.ndarray) -> np.ndarray:
+        """Derivatives of the drift by all variables and their conjugates, (2n, 2n), where `variables` have `values`."""
+        n = len(self.variables)
+        index = {self.conjugate(v): n + i for i, v in enumerate(self.variables)}
+        index |= {v: i for i, v in enumerate(self.variables)}
+        point = np.concatenate([values, values.conj()])
+        J = np.zeros((2 * n, 2 * n), dtype=complex)
+        for i, v in enumerate(self.variables):
+            for key, c in self.drift[v].items():
+                factors = [index[f] for f in key]
+                for k, j in enumerate(factors):
+                    J[i, j] += c * np.prod(point[factors[:k] + factors[k + 1 :]])
+        J[n:, :n], J[n:, n:] = J[:n, n:].conj(), J[:n, :n].conj()
+        return J
+
+    def initial(self, states: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Values of `variables` in a product of site states, complex (n,)."""
+        states = states or {}
+        rank = {v: i for i, v in enumerate(self.variables)}
+        out = np.zeros(len(rank), dtype=complex)
+        for site in self.system.sites:
+            state = states.get(site.name, vacuum())
+            if isinstance(site, Boson):
+                alpha, n = _boson_moments(site, state)
+                values = {((site, (0, 1)),): alpha, self.covariance((site, (0, 1)), (site, (1, 0))): n}
+            else:
+                one = site.member if isinstance(site, Ensemble) else site
+                vector = state.lower(one, one.levels)
+                rho = np.outer(vector, vector.conj()) if vector.ndim == 1 else vector
+                values = {((site, (i, j)),): rho[j, i] for i, j in _units(one.levels)}
+            for v, value in values.items():
+                if v in rank:
+                    out[rank[v]] = value
+                elif self.conjugate(v) in rank:
+                    out[rank[self.conjugate(v)]] = np.conj(value)
+        return out
+
+    def label(self, variable: Variable) -> str:
+        """How a variable is printed."""
+        names = []
+        for site, (i, j) in variable:
+            if isinstance(site, Boson):
+                names.append(site.name + "†" * i)
+            else:
+                names.append(f"|{i}⟩⟨{j}|_{site.name}")
+        return f"⟨{names[0]}⟩" if len(names) == 1 else f"C({', '.join(names)})"
+
+    def __str__(self) -> str:
+        lines = []
+        for v, polynomial in self.drift.items():
+            terms = [
+                " ".join([f"({c.real:+.6g}{c.imag:+.6g}i)", *(self.label(factor) for factor in key)])
+                for key, c in polynomial.items()
+            ]
+            lines.append(f"d{self.label(v)}/dt = {' + '.join(terms) or '0'}")
+        return "\n".join(lines)
+
+
+def _local(each: Each, operator: Operator) -> Operator:
+    """Σ_i D†[L_i] O: it acts on every slot of the ensemble's elements."""
+    site, L = each.ensemble, each.matrix
+    n = site.member.levels
+    out = Operator({})
+    for monomial, c in operator.terms.items():
+        factors = dict(monomial)
+        element = factors.get(site, ())
+        for k, (i, j) in enumerate(element):
+            u = np.zeros((n, n), dtype=complex)
+            u[i, j] = 1.0
+            changed = L.conj().T @ u @ L - 0.5 * (L.conj().T @ L @ u + u @ L.conj().T @ L)
+            slot: Slot = [
+                (unit, complex(changed[a, b]) * factor)
+                for a, b in zip(*np.nonzero(changed), strict=True)
+                for unit, factor in without_last((int(a), int(b)), n)
+            ]
+            others: list[Slot] = [[(unit, 1.0)] for q, unit in enumerate(element) if q != k]
+            for new, factor in site.joined([slot, *others]).items():
+                rest = {**factors, site: new} if new else {s: x for s, x in factors.items() if s != site}
+                key = tuple(sorted(rest.items(), key=lambda item: item[0].name))
+                out = out + Operator({key: c * factor})
+    return out
+
+
+def _boson_moments(site: Boson, state: Any) -> tuple[complex, float]:
+    """⟨a⟩ and ⟨a†a⟩ − |⟨a⟩|² of a Gaussian state with ⟨aa⟩ = ⟨a⟩², or of a number state."""
+    if state.kind == "coherent":
+        return complex(state.parameters[0]), 0.0
+    if state.kind in ("thermal", "fock"):
+        return 0.0, float(np.real(state.parameters[0]))
+    if state.kind == "vacuum":
+        return 0.0, 0.0
+    raise ValueError(f"Argument `initial[{site.name!r}]` must be a state of a boson, but is {state!r}.")

@@ -1,0 +1,144 @@
+"""Plans of `kernels.moments`: polynomials of means and covariances as products and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..systems.moments import MomentEquations, Polynomial, Variable
+from ..unravelings import Detector
+from .kernels.moments import MomentPlan
+from .plan import substeps
+
+#: Largest table of a turning local oscillator, in numbers.
+MAX_TABLE = 5e7
+
+
+class Products:
+    """Nodes of polynomials: shared products of variables."""
+
+    def __init__(self, equations: MomentEquations) -> None:
+        variables = equations.variables
+        self.n = len(variables)
+        self.node: dict[Variable, int] = {}
+        for i, v in enumerate(variables):
+            self.node[equations.conjugate(v)] = self.n + i
+        for i, v in enumerate(variables):  # a Hermitian one is its own conjugate
+            self.node[v] = i
+        self.factors: dict[tuple[int, int], int] = {}
+
+    def of(self, key: tuple[Variable, ...]) -> int:
+        """The node of a product."""
+        if not key:
+            return 2 * self.n
+        nodes = sorted(self.node[v] for v in key)
+        out = nodes[0]
+        for other in nodes[1:]:
+            pair = (out, other)
+            if pair not in self.factors:
+                self.factors[pair] = 2 * self.n + 1 + len(self.factors)
+            out = self.factors[pair]
+        return out
+
+
+def moment_plan(
+    equations: MomentEquations,
+    detectors: list[Detector],
+    outputs: list[int],
+    observables: Mapping[str, Polynomial],
+    width: float,
+    step: float,
+    t0: float,
+    n_bins: int,
+) -> MomentPlan:
+    """Equations and detectors as arrays, for bins of one width.
+
+    Parameters
+    ----------
+    equations : MomentEquations
+        Of order 1 or 2; at order 1 without detectors.
+    detectors : list of Detector
+        Homodyne and heterodyne.
+    outputs : list of int
+        Each one's row of the record, or −1.
+    observables : mapping of str to Polynomial
+        Means to be followed.
+    width, step : float
+        Of a bin, and the upper bound of a step.
+    t0, n_bins : float, int
+        Where the stretch of bins begins, and how many there are.
+
+    Raises
+    ------
+    ValueError
+        If a turning local oscillator needs too large a table.
+    """
+    products = Products(equations)
+    means = [v for v in equations.variables if len(v) == 1]
+    covariances = [v for v in equations.variables if len(v) == 2]
+    n, m = products.n, len(means)
+    channels = [equations.output(d.channels[0]) for d in detectors]
+    signals = [equations.mean(L) for L in channels]
+    for polynomial in signals:
+        for key in polynomial:
+            products.of(key)
+    needed = [len(products.factors)]
+    rows: list[Polynomial] = [equations.drift[v] for v in equations.variables]
+    for L, signal in zip(channels, signals, strict=True):
+        letters = [equations.operator([v[0]]) for v in means]
+        rows.append(signal)
+        rows += [equations.correlation(x, L) for x in letters]
+        rows += [equations.correlation(L.dag(), x) for x in letters]
+    terms = [[(products.of(key), c) for key, c in row.items()] for row in rows]
+    needed.append(len(products.factors))
+    terms += [[(products.of(key), c) for key, c in row.items()] for row in observables.values()]
+    needed.append(len(products.factors))
+
+    rank = {v: i for i, v in enumerate(means)}
+    of_mean = {equations.conjugate(v): m + i for v, i in rank.items()} | rank
+    n_sub = substeps(width, step)
+    measurements = [
+        (k, part, d)
+        for k, d in enumerate(detectors)
+        for part in range(2 if d.kind == "heterodyne" else 1)  # the second is a quarter of a turn ahead
+    ]
+    turning = any(d.time_dependent for d in detectors)
+    n_steps = n_bins * n_sub if turning else 1
+    if 2.0 * n_steps * len(measurements) > MAX_TABLE:
+        raise ValueError(
+            f"Argument `times` spans {n_steps:.2g} steps of a turning local oscillator in one run; continue shorter "
+            "runs with `initial`, or pass a longer `step`."
+        )
+    middle = t0 + width / n_sub * (np.arange(n_steps) + 0.5)
+    phases = np.array([d.phase_at(middle) + part * np.pi / 2 for _, part, d in measurements]).reshape(-1, n_steps)
+    halves = [1.0 if d.kind == "homodyne" else 2.0 for _, _, d in measurements]
+    flat = [term for row in terms for term in row]
+    return MomentPlan(
+        ptr=np.zeros((1, n + 1), dtype=np.int64),
+        re=np.array([c.real for _, c in map(_complex, flat)]),
+        im=np.array([c.imag for _, c in map(_complex, flat)]),
+        row_ptr=np.cumsum([0, *map(len, terms)]).astype(np.int64),
+        row_node=np.array([node for node, _ in flat], dtype=np.int64),
+        left=np.array([a for a, _ in products.factors], dtype=np.int64),
+        right=np.array([b for _, b in products.factors], dtype=np.int64),
+        needed=np.array(needed, dtype=np.int64),
+        n_means=m,
+        channels=len(detectors),
+        first=np.array([of_mean[(x,)] for x, _ in covariances], dtype=np.int64),
+        second=np.array([of_mean[(y,)] for _, y in covariances], dtype=np.int64),
+        channel=np.array([k for k, _, _ in measurements], dtype=np.int64),
+        root=np.array([np.sqrt(d.efficiency / h) for (_, _, d), h in zip(measurements, halves, strict=True)]),
+        outputs=np.array([outputs[k] for k, _, _ in measurements], dtype=np.int64),
+        part=np.array([part for _, part, _ in measurements], dtype=np.int64),
+        scale=np.array([1 / np.sqrt(h) for h in halves]),
+        rotation=np.ascontiguousarray(np.stack([np.cos(phases), np.sin(phases)], axis=-1).transpose(1, 0, 2)),
+        n_observables=len(observables),
+        dt=width / n_sub,
+        n_sub=n_sub,
+        given=False,
+    )
+
+
+def _complex(term: tuple[int, complex]) -> tuple[int, complex]:
+    return term[0], complex(term[1])

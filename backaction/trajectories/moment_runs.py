@@ -1,0 +1,236 @@
+"""`simulate` and `condition` for means and covariances: from checked arguments to a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..memory import in_bytes, text
+from ..systems import Operator, System
+from ..systems.moments import MomentEquations, Polynomial
+from ..systems.states import SiteState
+from ..unravelings import Detector, LocalOscillator, Unraveling
+from . import ensemble
+from .arguments import count, stretches
+from .levels import Moments
+from .moment_plan import moment_plan
+from .preparation import check_bins
+from .record import dataset
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Longest step, in units of the inverse rate of the linearised equations, and the angle of a local oscillator in it.
+FRACTION, TURN = 0.05, 0.4
+
+
+@dataclass(frozen=True)
+class PreparedMoments:
+    """A run of moments that is ready to start.
+
+    Attributes
+    ----------
+    detectors : tuple of Detector
+        Those that measure.
+    hidden : bool
+        Is one of them not recorded?
+    hermitian : dict of str to bool
+        Observables: are their means real?
+    """
+
+    level: Moments
+    equations: MomentEquations
+    detectors: tuple[Detector, ...]
+    hidden: bool
+    runs: list[ensemble.Run]
+    edges: np.ndarray
+    start: list[np.ndarray]
+    per_trajectory: bool
+    hermitian: dict[str, bool]
+    states: bool
+    save_every: int
+
+    @property
+    def names(self) -> list[str]:
+        """Observables that are followed."""
+        return list(self.hermitian)
+
+    @property
+    def recorded(self) -> bool:
+        """Is there a record?"""
+        return bool(self.currents)
+
+    @property
+    def currents(self) -> tuple[Detector, ...]:
+        """Recorded detectors, in the order of the record."""
+        return tuple(d for d in self.detectors if d.recorded)
+
+    def job(self, seed: int, ntraj: int, given: ensemble.Given | None = None) -> ensemble.Job:
+        """The job of an ensemble."""
+        return ensemble.Job(
+            self.runs, self.edges, [(1.0, x) for x in self.start], self.per_trajectory, seed, ntraj, self.save_every,
+            len(self.currents), len(self.hermitian), self.states, given,
+        )  # fmt: skip
+
+    def dataset(self, batches: list[ensemble.Batch], attrs: dict[str, Any], records: bool = True) -> xr.Dataset:
+        """Labelled data of finished batches."""
+        attrs = {
+            "level": f"moments(order={self.level.order})",
+            "complete": 0,
+            "step": max(r.plan.dt for r in self.runs),
+            **attrs,
+        }
+        variables = self.equations.variables
+        data = dataset(
+            batches, self.edges, self.save_every, self.currents if records else (), (), self.hermitian,
+            "hidden" if self.hidden else "expect", self.states, len(variables), True, [], attrs,
+        )  # fmt: skip
+        if self.states:
+            data = data.rename(state="moments", level="variable")
+            data["moments"].attrs = {
+                "long_name": "conditional means, then covariances",
+                "variables": ", ".join(map(self.equations.label, variables)),
+            }
+        return data
+
+
+def refuse(**arguments: Any) -> None:
+    """Raise ValueError for an argument that does not go with moments."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"Argument `{name}` does not go with moments; leave it out, or choose another level.")
+
+
+def prepare_moments(
+    system: System,
+    unraveling: Unraveling,
+    edges: np.ndarray,
+    ntraj: int,
+    *,
+    level: Moments,
+    initial: Any,
+    step: float | None,
+    observables: Sequence[str] | Mapping[str, Any],
+    states: bool,
+    save_every: int,
+    n_jobs: int,
+    max_memory: str | float,
+    given: bool = False,
+) -> PreparedMoments:
+    """Check, derive the equations, plan; `given`: the record is given, and what is not recorded is averaged over."""
+    save_every = count(save_every, "save_every")
+    if step is not None and not (isinstance(step, Real) and 0 < step < np.inf):
+        raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
+    if not isinstance(states, (bool, np.bool_)):
+        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
+        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
+    detectors = tuple(d for d in unraveling.detectors if d.recorded or not given)
+    for d in detectors:
+        if d.kind == "jumps":
+            raise ValueError(
+                f"Argument `unraveling`: moments have no counting detectors, but {d.name!r} counts; watch it by "
+                "ba.Homodyne or ba.Heterodyne, or choose another level."
+            )
+    if detectors and level.order == 1:
+        raise ValueError(
+            "Argument `unraveling` must be None for moments of order 1, where nothing is correlated with a record; use "
+            "ba.Moments(order=2)."
+        )
+    check_bins(unraveling, edges)
+    equations = MomentEquations(system, level.order)
+    operators = _operators(system, observables)
+    start, per_trajectory = _start(equations, initial, ntraj)
+    recorded = [d for d in detectors if d.recorded]
+    n_saved = (len(edges) - 1) // save_every + 1
+    size = (
+        16.0
+        * ntraj
+        * ((len(edges) - 1) * len(recorded) + n_saved * (len(operators) + states * len(equations.variables)))
+    )
+    if size > in_bytes(max_memory):
+        raise ValueError(
+            f"Argument `max_memory` is {text(in_bytes(max_memory))}, but the result needs {text(size)}. Use "
+            "`save_every`, fewer trajectories or wider bins, detectors with recorded=False, or pass "
+            f'max_memory="{text(1.2 * size)}".'
+        )
+    outputs = [recorded.index(d) if d.recorded else -1 for d in detectors]
+    means: dict[str, Polynomial] = {name: equations.mean(O) for name, O in operators.items()}
+    bound = step or min(default_step(equations, start[0]), *(_turn(d) for d in detectors), np.inf)
+    runs = [
+        ensemble.Run(
+            moment_plan(
+                equations, list(detectors), outputs, means, width, bound, float(edges[first]), n_bins
+            )._replace(given=given),
+            first, n_bins, width,
+        )
+        for first, n_bins, width in stretches(edges)
+    ]  # fmt: skip
+    hermitian = {name: (O - O.dag()).norm() <= 1e-10 * max(O.norm(), 1e-300) for name, O in operators.items()}
+    hidden = any(not d.recorded for d in detectors)
+    return PreparedMoments(
+        level, equations, detectors, hidden, runs, edges, start, per_trajectory, hermitian, states, save_every
+    )
+
+
+def default_step(equations: MomentEquations, values: np.ndarray) -> float:
+    """A step that is short against the rates of the equations, linearised where they start."""
+    J = equations.jacobian(values)
+    rate = max(float(abs(np.linalg.eigvals(J)).max()), float(abs(np.diag(J)).max()))
+    return FRACTION / rate if rate > 0 else np.inf
+
+
+def _turn(detector: Detector) -> float:
+    if isinstance(detector.phase, LocalOscillator) and detector.phase.frequency != 0:
+        return TURN / abs(detector.phase.frequency)
+    return np.inf
+
+
+def _operators(system: System, observables: Sequence[str] | Mapping[str, Any]) -> dict[str, Operator]:
+    if isinstance(observables, Mapping):
+        named: Mapping[str, Any] = observables
+    else:
+        names = [observables] if isinstance(observables, str) else list(observables)
+        for name in names:
+            if name not in system.observables:
+                raise ValueError(
+                    f"Argument `observables` must name the system's observables {sorted(system.observables)} or map "
+                    f"names to operators, but has {name!r}."
+                )
+        named = {name: system.observables[name] for name in names}
+    for name, O in named.items():
+        if not isinstance(O, Operator):
+            raise ValueError(
+                f"Argument `observables[{name!r}]` must be a symbolic operator for moments, but is {type(O).__name__}."
+            )
+    return dict(named)
+
+
+def _start(equations: MomentEquations, initial: Any, ntraj: int) -> tuple[list[np.ndarray], bool]:
+    if initial is None:
+        initial = equations.system.initial
+    if initial is None or isinstance(initial, Mapping):
+        known = {s.name for s in equations.system.sites}
+        for name, state in (initial or {}).items():
+            if name not in known or not isinstance(state, SiteState):
+                raise ValueError(
+                    f"Argument `initial` must map sites {sorted(known)} to site states like ba.coherent(1), but has "
+                    f"{name!r}: {state!r}."
+                )
+        return [equations.initial(initial)], False
+    if hasattr(initial, "data_vars"):
+        if "moments" not in initial:
+            raise ValueError("Argument `initial` is a dataset without moments; run it with states=True to continue it.")
+        initial = initial["moments"].isel(time=-1).values
+    values = np.asarray(initial, dtype=complex)
+    n = len(equations.variables)
+    if values.shape not in ((n,), (ntraj, n)) or not np.all(np.isfinite(values)):
+        raise ValueError(
+            f"Argument `initial` must be site states, a dataset with moments, or finite values of the {n} variables, "
+            f"({n},) or ({ntraj}, {n}), but has shape {values.shape}."
+        )
+    return (list(values), True) if values.ndim == 2 else ([values], False)
