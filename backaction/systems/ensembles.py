@@ -109,7 +109,8 @@ class Ensemble(Site):
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "N", int(N))
         object.__setattr__(self, "member", member)
-        object.__setattr__(self, "levels", member.levels ** int(N))
+        states = member.levels ** int(N) if N * np.log2(member.levels) < 62 else 2**62  # no number of 10⁶ digits
+        object.__setattr__(self, "levels", states)
         self.__post_init__()
 
     # === operators

@@ -11,8 +11,9 @@ The mean of any operator is a polynomial of means and covariances:
     ⟨x_1 x_2 … x_n⟩ = Σ over ways of choosing disjoint pairs of Π C(pairs) Π m(the rest).
 
 Equations hold between records: ``dm_x/dt = F_x`` and, with ``M_xy = C_xy + m_x m_y``, ``dC_xy/dt = F_xy − F_x m_y −
-m_x F_y``.  A detector adds ``g_x dW`` to m_x and ``−g_x g_y dt`` to C_xy and nothing else, because the third cumulants,
-which would be the noise of C_xy, are zero: the covariances are deterministic given the means.
+m_x F_y``.  A detector of L adds ``g_x dW`` to m_x, with ``g_x = √η (e^{−iφ} c_x + h.c.)`` and c_x = ⟨xL⟩ − ⟨x⟩⟨L⟩, and
+``−g_x g_y dt`` to C_xy.  Its noise of C_xy is a third cumulant of x, y and L and mostly zero; not where L is a sum over
+the members that x and y belong to, because products on one member are letters again: there it is smaller by 1/N.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ def _matchings(items: tuple[Any, ...]) -> Iterator[tuple[list[tuple[Any, Any]], 
             yield [(first, second), *pairs], rest
 
 
+def _order(variable: Variable) -> tuple[tuple[str, Any], ...]:
+    """Where a factor stands in a product."""
+    return tuple((site.name, element) for site, element in variable)
+
+
 def add_to(total: Polynomial, other: Mapping[tuple[Variable, ...], complex], factor: complex = 1.0) -> None:
     """total += factor × other."""
     for key, c in other.items():
@@ -85,7 +91,7 @@ def product(a: Polynomial, b: Polynomial) -> Polynomial:
     out: Polynomial = {}
     for ka, ca in a.items():
         for kb, cb in b.items():
-            key = tuple(sorted((*ka, *kb), key=repr))
+            key = tuple(sorted((*ka, *kb), key=_order))
             out[key] = out.get(key, 0.0) + ca * cb
     return out
 
@@ -215,7 +221,7 @@ class MomentEquations:
         for pairs, rest in _matchings(word):
             names = [self.covariance(x, y) for x, y in pairs]
             if all(name in self._known for name in names):
-                key = tuple(sorted((*names, *((x,) for x in rest)), key=repr))
+                key = tuple(sorted((*names, *((x,) for x in rest)), key=_order))
                 out[key] = out.get(key, 0.0) + coefficient
 
     def adjoint_liouvillian(self, operator: Operator) -> Operator:
@@ -259,6 +265,35 @@ class MomentEquations:
         scale = max(map(abs, total.values()), default=0.0)
         add_to(total, product(self.mean(left), self.mean(right)), -1.0)
         return {key: c for key, c in total.items() if abs(c) > NEGLIGIBLE * scale}
+
+    def response(self, L: Operator) -> dict[Variable, tuple[Polynomial, Polynomial]]:
+        """What a measurement of L does: c and d of every independent variable, ``g = √η (e^{−iφ} c + e^{iφ} d)``.
+
+        ``c_x = ⟨xL⟩ − ⟨x⟩⟨L⟩`` and ``d_x = ⟨L†x⟩ − ⟨L†⟩⟨x⟩``; of a covariance, ``c_xy`` is that of the product less
+        ``m_x c_y + m_y c_x``.  Those without noise are left out, means never.
+        """
+
+        def both(letters: Sequence[Letter]) -> tuple[Polynomial, Polynomial]:
+            X = self.operator(letters)
+            return self.correlation(X, L), self.correlation(L.dag(), X)
+
+        of_mean = {x: both([x]) for x in self.letters}
+        out: dict[Variable, tuple[Polynomial, Polynomial]] = {}
+        for v in self.variables:
+            if len(v) == 1:
+                out[v] = of_mean[v[0]]
+                continue
+            x, y = v
+            parts = []
+            for k, whole in enumerate(both(v)):
+                total = dict(whole)
+                scale = max(map(abs, total.values()), default=0.0)
+                add_to(total, product({((x,),): 1.0}, of_mean[y][k]), -1.0)
+                add_to(total, product({((y,),): 1.0}, of_mean[x][k]), -1.0)
+                parts.append({key: c for key, c in total.items() if abs(c) > NEGLIGIBLE * scale})
+            if any(parts):
+                out[v] = (parts[0], parts[1])
+        return out
 
     def jacobian(self, values: np.ndarray) -> np.ndarray:
         """Derivatives of the drift by all variables and their conjugates, (2n, 2n), where `variables` have `values`."""

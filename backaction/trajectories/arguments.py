@@ -84,7 +84,7 @@ def initial_states(lowered: LoweredSystem, initial: Any, ntraj: int) -> tuple[li
         return [steady_state(lowered)], False
     d = lowered.dim
     if hasattr(initial, "data_vars"):
-        states = _last_states(initial)
+        states = last_states(initial)
         many = True
     else:
         if isinstance(initial, (list, tuple)) and len(initial) and hasattr(initial[0], "data_as"):
@@ -102,9 +102,18 @@ def initial_states(lowered: LoweredSystem, initial: Any, ntraj: int) -> tuple[li
     return [lowered.state(initial)], False
 
 
-def _last_states(data: Any) -> np.ndarray:
-    """States at the end of an earlier run."""
-    if "state" not in data:
+def check_continues(initial: Any, seed: int | None) -> None:
+    """Raise ValueError if an earlier dataset would be continued with its own noise."""
+    if hasattr(initial, "data_vars") and seed is not None and initial.attrs.get("seed") == str(seed):
+        raise ValueError(
+            f"Argument `seed` must differ from that of the run which `initial` continues, but is {seed} again: the "
+            "noise would repeat. Pass another seed, or None."
+        )
+
+
+def last_states(data: Any, name: str = "state") -> np.ndarray:
+    """States, or moments, at the end of an earlier run."""
+    if name not in data:
         raise ValueError("Argument `initial` is a dataset without states; run it with `states=True` to continue it.")
     end = float(data["bin"][-1] + data["bin_width"][-1] / 2)
     if abs(float(data["time"][-1]) - end) > 1e-9 * max(1.0, abs(end)):
@@ -112,7 +121,7 @@ def _last_states(data: Any) -> np.ndarray:
             f"Argument `initial` is a dataset whose last state is at {float(data['time'][-1]):g}, but it ends at "
             f"{end:g}; choose `save_every` so that the last edge is saved."
         )
-    return data["state"].isel(time=-1).values
+    return data[name].isel(time=-1).values
 
 
 def mixture(start: list[np.ndarray], is_ket: bool, per_trajectory: bool) -> list[tuple[float, np.ndarray]]:

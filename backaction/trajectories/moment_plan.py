@@ -77,7 +77,7 @@ def moment_plan(
     products = Products(equations)
     means = [v for v in equations.variables if len(v) == 1]
     covariances = [v for v in equations.variables if len(v) == 2]
-    n, m = products.n, len(means)
+    n = products.n
     channels = [equations.output(d.channels[0]) for d in detectors]
     signals = [equations.mean(L) for L in channels]
     for polynomial in signals:
@@ -85,18 +85,24 @@ def moment_plan(
             products.of(key)
     needed = [len(products.factors)]
     rows: list[Polynomial] = [equations.drift[v] for v in equations.variables]
-    for L, signal in zip(channels, signals, strict=True):
-        letters = [equations.operator([v[0]]) for v in means]
+    responses = [equations.response(L) for L in channels]
+    noisy = [v for v in equations.variables if len(v) == 1 or any(v in r for r in responses)]
+    for signal, response in zip(signals, responses, strict=True):
         rows.append(signal)
-        rows += [equations.correlation(x, L) for x in letters]
-        rows += [equations.correlation(L.dag(), x) for x in letters]
+        for k in range(2):
+            rows += [response[v][k] if v in response else {} for v in noisy]
+    # is the noise of a variable on which the noise depends?
+    fed = {*noisy, *map(equations.conjugate, noisy)} if detectors else set()
+    multiplicative = any(
+        factor in fed for r in responses for parts in r.values() for part in parts for key in part for factor in key
+    )
     terms = [[(products.of(key), c) for key, c in row.items()] for row in rows]
     needed.append(len(products.factors))
     terms += [[(products.of(key), c) for key, c in row.items()] for row in observables.values()]
     needed.append(len(products.factors))
 
     rank = {v: i for i, v in enumerate(means)}
-    of_mean = {equations.conjugate(v): m + i for v, i in rank.items()} | rank
+    of_mean = {equations.conjugate(v): len(noisy) + i for v, i in rank.items()} | rank
     n_sub = substeps(width, step)
     measurements = [
         (k, part, d)
@@ -123,7 +129,9 @@ def moment_plan(
         left=np.array([a for a, _ in products.factors], dtype=np.int64),
         right=np.array([b for _, b in products.factors], dtype=np.int64),
         needed=np.array(needed, dtype=np.int64),
-        n_means=m,
+        n_means=len(means),
+        noisy=np.array([equations.variables.index(v) for v in noisy], dtype=np.int64),
+        multiplicative=multiplicative,
         channels=len(detectors),
         first=np.array([of_mean[(x,)] for x, _ in covariances], dtype=np.int64),
         second=np.array([of_mean[(y,)] for _, y in covariances], dtype=np.int64),

@@ -15,7 +15,7 @@ from ..systems.moments import MomentEquations, Polynomial
 from ..systems.states import SiteState
 from ..unravelings import Detector, LocalOscillator, Unraveling
 from . import ensemble
-from .arguments import count, stretches
+from .arguments import check_continues, count, last_states, stretches
 from .levels import Moments
 from .moment_plan import moment_plan
 from .preparation import check_bins
@@ -120,6 +120,7 @@ def prepare_moments(
     n_jobs: int,
     max_memory: str | float,
     given: bool = False,
+    continues_seed: int | None = None,
 ) -> PreparedMoments:
     """Check, derive the equations, plan; `given`: the record is given, and what is not recorded is averaged over."""
     save_every = count(save_every, "save_every")
@@ -142,6 +143,7 @@ def prepare_moments(
             "ba.Moments(order=2)."
         )
     check_bins(unraveling, edges)
+    check_continues(initial, continues_seed)
     equations = MomentEquations(system, level.order)
     operators = _operators(system, observables)
     start, per_trajectory = _start(equations, initial, ntraj)
@@ -213,6 +215,8 @@ def _operators(system: System, observables: Sequence[str] | Mapping[str, Any]) -
 def _start(equations: MomentEquations, initial: Any, ntraj: int) -> tuple[list[np.ndarray], bool]:
     if initial is None:
         initial = equations.system.initial
+    if hasattr(initial, "data_vars"):
+        initial = last_states(initial, "moments")
     if initial is None or isinstance(initial, Mapping):
         known = {s.name for s in equations.system.sites}
         for name, state in (initial or {}).items():
@@ -222,10 +226,6 @@ def _start(equations: MomentEquations, initial: Any, ntraj: int) -> tuple[list[n
                     f"{name!r}: {state!r}."
                 )
         return [equations.initial(initial)], False
-    if hasattr(initial, "data_vars"):
-        if "moments" not in initial:
-            raise ValueError("Argument `initial` is a dataset without moments; run it with states=True to continue it.")
-        initial = initial["moments"].isel(time=-1).values
     values = np.asarray(initial, dtype=complex)
     n = len(equations.variables)
     if values.shape not in ((n,), (ntraj, n)) or not np.all(np.isfinite(values)):

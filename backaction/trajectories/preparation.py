@@ -16,7 +16,7 @@ from ..memory import in_bytes
 from ..systems import LoweredSystem, System
 from ..unravelings import LocalOscillator, Unraveling
 from . import ensemble
-from .arguments import check_memory, count, initial_states, mixture, observable_matrices, stretches
+from .arguments import check_continues, check_memory, count, initial_states, mixture, observable_matrices, stretches
 from .counting_plan import counting_plan, counts_only
 from .drive import choose_step, driven_plan
 from .feedback import Feedback, as_feedback, feedback_plan, short_step
@@ -186,11 +186,7 @@ def prepare(
     start, per_trajectory = initial_states(lowered, initial, ntraj)
     knows_hidden = False
     if hasattr(initial, "data_vars"):
-        if continues_seed is not None and initial.attrs.get("seed") == str(continues_seed):
-            raise ValueError(
-                f"Argument `seed` must differ from that of the run which `initial` continues, but is {continues_seed} "
-                "again: the noise would repeat. Pass another seed, or None."
-            )
+        check_continues(initial, continues_seed)
         knows_hidden = initial.attrs.get("level") == "ket" and not initial.attrs.get("complete", 1)
     pure = all(state.ndim == 1 for state in start)
     complete = is_complete(lowered, unraveling) and pure and not knows_hidden

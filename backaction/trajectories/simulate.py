@@ -133,7 +133,7 @@ def simulate(
     prepared: Prepared | PreparedMoments
     if isinstance(chosen, Moments):
         refuse(scheme=scheme, tolerance=tolerance, feedback=feedback)
-        prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, **common)
+        prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, continues_seed=seed_used, **common)
     else:
         if tolerance is not None:
             check_tolerance(tolerance, step, feedback)

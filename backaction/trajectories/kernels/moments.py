@@ -2,12 +2,13 @@
 
 Layout: *nodes* of 16 lanes, real and imaginary parts apart: first the variables, then their complex conjugates, the
 constant 1, and products of two earlier nodes.  *Rows* are linear combinations of nodes: the drift of every variable;
-for every measured channel ⟨L⟩ and, for every mean x, c_x = ⟨xL⟩ − ⟨x⟩⟨L⟩ and d_x = ⟨L†x⟩ − ⟨L†⟩⟨x⟩; last the
+for every measured channel ⟨L⟩ and, for every noisy variable (all means, few covariances), c and d; last the
 observables.  A heterodyne detector is two homodyne *measurements* of half the efficiency, a quarter of a turn apart.
 
 A step is the midpoint rule: with g = √η (e^{−iφ}c + e^{iφ}d), s = 2√η Re(e^{−iφ}⟨L⟩) and φ in the middle of the step,
 the drift of a covariance is F − Σ g_x g_y, the increment of the record dY = s dt + dW with s after half a step of the
-drift, and drift and g are taken after half a step of the drift and the noise.
+drift, and drift and g are taken after half a step of the drift and of the noise; without the noise where g depends on
+noisy variables, because the equations are Itô's.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class MomentPlan(NamedTuple):
     right: np.ndarray
     needed: np.ndarray  # (3,) products that signals, equations and everything need
     n_means: int  # the first variables; the others are covariances
-    channels: int  # measured: rows n + k (1 + 2 n_means) … belong to channel k
-    first: np.ndarray  # (n_covariances,) first factor's g: mean, or n_means + mean for the conjugate
+    noisy: np.ndarray  # (n_noisy,) variables with noise; all means come first
+    multiplicative: bool  # does the noise depend on noisy variables?
+    channels: int  # measured: rows n + k (1 + 2 n_noisy) … belong to channel k
+    first: np.ndarray  # (n_covariances,) first factor's g: mean, or n_noisy + mean for the conjugate
     second: np.ndarray
     channel: np.ndarray  # (n_measurements,) measured channel
     root: np.ndarray  # (n_measurements,) √efficiency
@@ -60,7 +63,7 @@ class MomentWork(NamedTuple):
     start_im: np.ndarray
     rows_re: np.ndarray  # (n_rows * 16,)
     rows_im: np.ndarray
-    g_re: np.ndarray  # (n_measurements * 2 n_means * 16,) with the conjugates
+    g_re: np.ndarray  # (n_measurements * 2 n_noisy * 16,) with the conjugates
     g_im: np.ndarray
     increments: np.ndarray  # (n_measurements * 16,) dW
     record: np.ndarray  # (n_outputs, 2, 16) sums of the increments in this bin
@@ -92,8 +95,8 @@ def moment_work(plan: MomentPlan) -> MomentWork:
         start_im=np.zeros(n * LANES),
         rows_re=np.zeros(n_rows * LANES),
         rows_im=np.zeros(n_rows * LANES),
-        g_re=np.zeros(max(1, n_measurements) * 2 * plan.n_means * LANES),
-        g_im=np.zeros(max(1, n_measurements) * 2 * plan.n_means * LANES),
+        g_re=np.zeros(max(1, n_measurements) * 2 * len(plan.noisy) * LANES),
+        g_im=np.zeros(max(1, n_measurements) * 2 * len(plan.noisy) * LANES),
         increments=np.zeros(max(1, n_measurements) * LANES),
         record=np.zeros((n_outputs, 2, LANES)),
         words=np.zeros((4, LANES), dtype=np.uint64),
@@ -157,7 +160,7 @@ def combine(plan, work, begin, end):
 def measure(plan, work, step):
     """g of every measurement, and −Σ g_x g_y into the drift of the covariances."""
     n = plan.ptr.shape[1] - 1
-    m = plan.n_means
+    m = plan.noisy.size
     for q in range(plan.channel.size):
         row = n + plan.channel[q] * (1 + 2 * m) + 1
         cos = splat16(plan.root[q] * plan.rotation[step, q, 0])
@@ -176,9 +179,10 @@ def measure(plan, work, step):
             store(work.g_im, to, gi)
             store(work.g_re, to + m * LANES, gr)
             store(work.g_im, to + m * LANES, neg(gi))
-    for k in range(n - m):
-        fr = load16(work.rows_re, (m + k) * LANES)
-        fi = load16(work.rows_im, (m + k) * LANES)
+    for k in range(n - plan.n_means):
+        row = (plan.n_means + k) * LANES
+        fr = load16(work.rows_re, row)
+        fi = load16(work.rows_im, row)
         for q in range(plan.channel.size):
             x = (2 * m * q + plan.first[k]) * LANES
             y = (2 * m * q + plan.second[k]) * LANES
@@ -188,19 +192,19 @@ def measure(plan, work, step):
             yi = load16(work.g_im, y)
             fr = fma(xi, yi, fma(neg(xr), yr, fr))
             fi = sub(fi, fma(xr, yi, mul(xi, yr)))
-        store(work.rows_re, (m + k) * LANES, fr)
-        store(work.rows_im, (m + k) * LANES, fi)
+        store(work.rows_re, row, fr)
+        store(work.rows_im, row, fi)
 
 
 @inlined
 def add_noise(plan, work, factor):
     """Variables += factor Σ g dW."""
-    m = plan.n_means
+    m = plan.noisy.size
     f = splat16(factor)
     for q in range(plan.channel.size):
         w = mul(f, load16(work.increments, q * LANES))
         for x in range(m):
-            i = x * LANES
+            i = at(plan.noisy, x) * LANES
             g = (2 * m * q + x) * LANES
             store(work.re, i, fma(w, load16(work.g_re, g), load16(work.re, i)))
             store(work.im, i, fma(w, load16(work.g_im, g), load16(work.im, i)))
@@ -224,7 +228,7 @@ def draw_increments(plan, work, step, position):
     half = splat16(0.5)
     root_dt = splat16(np.sqrt(plan.dt))
     for q in range(plan.channel.size):
-        row = (n + plan.channel[q] * (1 + 2 * plan.n_means)) * LANES
+        row = (n + plan.channel[q] * (1 + 2 * plan.noisy.size)) * LANES
         cos = splat16(2.0 * plan.root[q] * plan.rotation[step, q, 0])
         sin = splat16(2.0 * plan.root[q] * plan.rotation[step, q, 1])
         signal = fma(cos, load16(work.rows_re, row), mul(sin, load16(work.rows_im, row)))
@@ -246,7 +250,7 @@ def draw_increments(plan, work, step, position):
 def advance_moments(plan, work, step, n_steps):
     """So many steps."""
     n = plan.ptr.shape[1] - 1
-    signals = n + plan.channels * (1 + 2 * plan.n_means)
+    signals = n + plan.channels * (1 + 2 * plan.noisy.size)
     position = work.place[0]
     rotates = plan.rotation.shape[0] > 1
     for k in range(n_steps):
@@ -265,10 +269,11 @@ def advance_moments(plan, work, step, n_steps):
         if plan.channel.size > 0:
             fill(plan, work, plan.needed[0])
             for c in range(plan.channels):
-                row = n + c * (1 + 2 * plan.n_means)
+                row = n + c * (1 + 2 * plan.noisy.size)
                 combine(plan, work, row, row + 1)
             draw_increments(plan, work, now, position)
-            add_noise(plan, work, 0.5)
+            if not plan.multiplicative:
+                add_noise(plan, work, 0.5)
         position += 1
         fill(plan, work, plan.needed[1])
         combine(plan, work, 0, signals)
