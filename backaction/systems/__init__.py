@@ -9,6 +9,9 @@ from .algebra import Spin as Spin
 from .basis import Basis as Basis
 from .basis import ResolvedBasis as ResolvedBasis
 from .collective import nonreciprocal_spins as nonreciprocal_spins
+from .collective import spin_network as spin_network
+from .collective import superradiant_laser as superradiant_laser
+from .collective import two_ensembles as two_ensembles
 from .ensembles import Each as Each
 from .ensembles import Ensemble as Ensemble
 from .husimi import phase_distribution as phase_distribution
@@ -21,6 +24,10 @@ from .models import spin as spin
 from .models import two_spins as two_spins
 from .models import two_vdp as two_vdp
 from .models import vdp as vdp
+from .moment_states import moment_spectrum as moment_spectrum
+from .moment_states import stability as stability
+from .moment_states import steady_moments as steady_moments
+from .moments import MomentEquations as MomentEquations
 from .states import SiteState as SiteState
 from .states import coherent as coherent
 from .states import fock as fock

@@ -295,21 +295,6 @@ class MomentEquations:
                 out[v] = (parts[0], parts[1])
         return out
 
-    def jacobian(self, values: np.ndarray) -> np.ndarray:
-        """Derivatives of the drift by all variables and their conjugates, (2n, 2n), where `variables` have `values`."""
-        n = len(self.variables)
-        index = {self.conjugate(v): n + i for i, v in enumerate(self.variables)}
-        index |= {v: i for i, v in enumerate(self.variables)}
-        point = np.concatenate([values, values.conj()])
-        J = np.zeros((2 * n, 2 * n), dtype=complex)
-        for i, v in enumerate(self.variables):
-            for key, c in self.drift[v].items():
-                factors = [index[f] for f in key]
-                for k, j in enumerate(factors):
-                    J[i, j] += c * np.prod(point[factors[:k] + factors[k + 1 :]])
-        J[n:, :n], J[n:, n:] = J[:n, n:].conj(), J[:n, :n].conj()
-        return J
-
     def initial(self, states: Mapping[str, Any] | None = None) -> np.ndarray:
         """Values of `variables` in a product of site states, complex (n,)."""
         states = states or {}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..systems import System
 from ..unravelings import Detector, Unraveling
-from . import ensemble, noise
+from . import ensemble, gaussian, noise
 from .arguments import bin_edges
 from .feedback import Feedback
 from .levels import Level, Moments, as_level
@@ -77,7 +77,8 @@ def condition(
     ----------------
     level : {"auto", "ket", "density", "moments"} or Ket or Density or Moments
         "auto": state vectors if the record determines a pure state, else density matrices.  Moments must be asked for;
-        the error of wide bins is not estimated for them.
+        the error of wide bins is not estimated for them.  For linear bosonic systems they are exact at any width
+        (detectors of constant phase, and no `step`), and the result has the innovations, too.
     scheme : Splitting or Rouchon, optional
         How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
@@ -98,6 +99,9 @@ def condition(
         ``attrs["bin_error"]``: root mean square distance (Frobenius/√2, the trace distance of pure states) between
         these states and those of the same record refined by random bridges inside its bins, and by new times of
         clicks that have none: what the record does not say.
+        Linear systems at the level of moments: ``innovation_<channel>`` (trajectory, bin), what a bin's current was
+        beyond its prediction from the earlier bins over the predicted spread, white and of variance 1 if the model is
+        right (several detectors: made independent in their order), and ``innovation_std_<channel>`` (bin), that spread.
 
     Raises
     ------
@@ -128,6 +132,12 @@ def condition(
     error = np.nan
     if isinstance(chosen, Moments):
         refuse(scheme=scheme, feedback=feedback)
+        if gaussian.applies(system, detectors, chosen, step):
+            del asked["step"]
+            data = gaussian.condition_linear(system, detectors, edges, given, progress, **asked)
+            data["log_likelihood"].attrs = LOG_LIKELIHOOD
+            data.attrs["title"] = f"{system.name} conditioned on {unraveling!r}"
+            return data.assign_coords(trajectory=trajectory)
         prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, given=True, **asked)
         n_counters = 0
     else:

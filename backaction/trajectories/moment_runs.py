@@ -11,6 +11,7 @@ import numpy as np
 
 from ..memory import in_bytes, text
 from ..systems import Operator, System
+from ..systems.moment_states import Flow
 from ..systems.moments import MomentEquations, Polynomial
 from ..systems.states import SiteState
 from ..unravelings import Detector, LocalOscillator, Unraveling
@@ -181,7 +182,7 @@ def prepare_moments(
 
 def default_step(equations: MomentEquations, values: np.ndarray) -> float:
     """A step that is short against the rates of the equations, linearised where they start."""
-    J = equations.jacobian(values)
+    J = Flow.of(equations).jacobian(values)
     rate = max(float(abs(np.linalg.eigvals(J)).max()), float(abs(np.diag(J)).max()))
     return FRACTION / rate if rate > 0 else np.inf
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..systems import System
 from ..unravelings import Unraveling
-from . import ensemble, noise
+from . import ensemble, gaussian, noise
 from .arguments import bin_edges, count
 from .feedback import Feedback
 from .levels import Level, Moments, as_level
@@ -65,7 +65,9 @@ def simulate(
     level : {"auto", "ket", "density", "moments"} or Ket or Density or Moments
         "auto": complete monitoring → state vectors; only records asked for → state vectors with hidden
         detectors; otherwise conditional density matrices.  Moments (no `scheme`, `tolerance` or `feedback`) must be
-        asked for; ``states`` are then means and covariances, in ``moments``.
+        asked for; ``states`` are then means and covariances, in ``moments``.  Linear bosonic systems in Gaussian states
+        are exact there for bins of any width (detectors of constant phase), unless a `step` asks for the general
+        equations.
     scheme : Splitting or Rouchon, optional
         How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
@@ -130,9 +132,13 @@ def simulate(
         "n_jobs": n_jobs, "max_memory": max_memory,
     }  # fmt: skip
     chosen = as_level(level)
-    prepared: Prepared | PreparedMoments
+    prepared: Prepared | PreparedMoments | gaussian.Prepared
     if isinstance(chosen, Moments):
         refuse(scheme=scheme, tolerance=tolerance, feedback=feedback)
+    if gaussian.applies(system, unraveling.detectors, chosen, step):
+        del common["step"]
+        prepared = gaussian.prepare(system, unraveling.detectors, edges, ntraj, seed=seed_used, **common)
+    elif isinstance(chosen, Moments):
         prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, continues_seed=seed_used, **common)
     else:
         if tolerance is not None:
@@ -146,15 +152,20 @@ def simulate(
     if tolerance is not None and isinstance(prepared, Prepared):
         step = step_for(prepared, tolerance)
         prepared = prepared if step is None else prepared.with_step(step)
-    batches, interrupted = ensemble.run(prepared.job(seed_used, ntraj), int(n_jobs), progress)
+    if isinstance(prepared, gaussian.Prepared):
+        result, interrupted = gaussian.run(prepared, seed=seed_used, progress=progress), False
+    else:
+        batches, interrupted = ensemble.run(prepared.job(seed_used, ntraj), int(n_jobs), progress)
     attrs = {
         "title": f"{system.name} monitored by {unraveling!r}",
         "interrupted": int(interrupted),
         "seed": str(seed_used),
         "recipe": recipe(
-            system, unraveling, edges, ntraj, seed_used, level, step, prepared.names, states, save_every, initial,
+            system, unraveling, edges, ntraj, seed_used, level, step, list(prepared.names), states, save_every, initial,
         ),
     }  # fmt: skip
     if tolerance is not None:
         attrs["tolerance"] = float(tolerance)
+    if isinstance(prepared, gaussian.Prepared):
+        return gaussian.labelled(prepared, result, attrs, records=True)
     return prepared.dataset(batches, attrs)

@@ -13,11 +13,13 @@ import scipy.sparse as sp
 from ..memory import in_bytes, text
 from ..systems import System
 from ..unravelings import Unraveling
-from . import ensemble, noise
+from . import ensemble, gaussian, noise
 from .condition import LOG_LIKELIHOOD, TOO_WIDE, check_possible, check_resolution, read, recorded
 from .drive import driven_plan
 from .kernels.density import LANES
 from .kernels.drive import CLOSING_PART, MIDDLE_PART, OPENING_PART, Drive, no_drive
+from .levels import Density, Level, Moments, as_level
+from .moment_runs import refuse
 from .plan import density_plan
 from .preparation import Prepared, check_system, prepare
 from .schemes import Scheme
@@ -44,6 +46,7 @@ def smooth(
     observables: Sequence[str] | Mapping[str, Any] = (),
     states: bool = False,
     save_every: int = 1,
+    level: Level | str = "density",
     scheme: Scheme | None = None,
     step: float | None = None,
     seed: int | None = None,
@@ -73,6 +76,9 @@ def smooth(
 
     Other Parameters
     ----------------
+    level : {"density", "moments"} or Density or Moments
+        Moments are for linear bosonic systems (detectors of constant phase) and observables of first degree: exact at
+        any width of the bins, with variances.
     scheme, step, seed, max_error
         As in `condition`.  There is no `feedback`: records of systems with feedback are for `condition`.
 
@@ -119,9 +125,25 @@ def smooth(
     rng = noise.generator(noise.entropy(seed), 0)
     detectors = recorded(unraveling)
     edges, given, untimed, trajectory = read(record, detectors, rng)
+    chosen_level = as_level(level)
+    if isinstance(chosen_level, Moments):
+        refuse(scheme=scheme, step=step)
+        if chosen_level.order == 1:
+            raise ValueError(
+                "Argument `level` must be of order 2 for smoothing, ba.Moments(order=2), but is of order 1."
+            )
+        data = gaussian.smooth_linear(
+            system, detectors, edges, given, progress, initial=initial,
+            observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory,
+        )  # fmt: skip
+        data["log_likelihood"].attrs = LOG_LIKELIHOOD
+        data.attrs["title"] = f"{system.name} conditioned on all of a record of {unraveling!r}"
+        return data.assign_coords(trajectory=trajectory)
+    if not (chosen_level is None or isinstance(chosen_level, Density)):
+        raise ValueError(f'Argument `level` must be "density" or "moments" for smoothing, but is {level!r}.')
     ntraj, n_bins = len(given.current), len(edges) - 1
     prepared = prepare(
-        system, unraveling, edges, ntraj, initial=initial, level="density", scheme=scheme, step=step,
+        system, unraveling, edges, ntraj, initial=initial, level=chosen_level or "density", scheme=scheme, step=step,
         observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory, given=True,
     )  # fmt: skip
     if n_bins % prepared.save_every:
