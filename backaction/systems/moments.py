@@ -330,12 +330,17 @@ class MomentEquations:
     def __str__(self) -> str:
         lines = []
         for v, polynomial in self.drift.items():
-            terms = [
-                " ".join([f"({c.real:+.6g}{c.imag:+.6g}i)", *(self.label(factor) for factor in key)])
-                for key, c in polynomial.items()
-            ]
-            lines.append(f"d{self.label(v)}/dt = {' + '.join(terms) or '0'}")
+            terms = [" ".join([_number(c), *(self.label(factor) for factor in key)]) for key, c in polynomial.items()]
+            lines.append(f"d{self.label(v)}/dt = {' '.join(terms) or '0'}")
         return "\n".join(lines)
+
+
+def _number(c: complex) -> str:
+    """A coefficient with its sign."""
+    c = complex(c)
+    if abs(c.imag) <= NEGLIGIBLE * abs(c):
+        return f"{c.real:+.6g}"
+    return f"{c.imag:+.6g}i" if abs(c.real) <= NEGLIGIBLE * abs(c) else f"+({c.real:.6g}{c.imag:+.6g}i)"
 
 
 def _local(each: Each, operator: Operator) -> Operator:

@@ -59,6 +59,8 @@ CHUNK = 512
 SETTLED = 1e-13
 #: Norm of the generator times the step of the series, and terms of it: the rest is below 1e-18.
 SERIES, TERMS = 0.5, 20
+#: What went wrong where numbers overflow.
+UNSTABLE = "A linear system overflows: it is unstable and not measured well enough; end the run earlier."
 #: An uncertainty product may be below Heisenberg's by this fraction of the largest variance.
 ROUNDING = 1e-9
 
@@ -171,16 +173,22 @@ def gain(bin_: Bin, V: np.ndarray) -> Gain:
     if not len(bin_.R):
         after = bin_.Phi @ V @ bin_.Phi.T + bin_.Q
         return Gain(bin_.R, bin_.S, 0.5 * (after + after.T), bin_.Phi, bin_.H)
-    HV = bin_.H @ V
-    L = np.linalg.cholesky(HV @ bin_.H.T + bin_.R)
-    inverse = np.linalg.inv(L)
-    G = (bin_.Phi @ HV.T + bin_.S) @ inverse.T
-    read = inverse @ bin_.H
-    T = bin_.Phi - G @ read
-    # Joseph's form: a sum of squares, which rounding leaves positive
-    K = G @ inverse
-    KS = K @ bin_.S.T
-    after = T @ V @ T.T + (bin_.Q - KS - KS.T + K @ bin_.R @ K.T)
+    with np.errstate(over="ignore", invalid="ignore"):
+        HV = bin_.H @ V
+        spread = HV @ bin_.H.T + bin_.R
+        if not np.isfinite(spread).all():
+            raise FloatingPointError(UNSTABLE)
+        L = np.linalg.cholesky(spread)
+        inverse = np.linalg.inv(L)
+        G = (bin_.Phi @ HV.T + bin_.S) @ inverse.T
+        read = inverse @ bin_.H
+        T = bin_.Phi - G @ read
+        # Joseph's form: a sum of squares, which rounding leaves positive
+        K = G @ inverse
+        KS = K @ bin_.S.T
+        after = T @ V @ T.T + (bin_.Q - KS - KS.T + K @ bin_.R @ K.T)
+    if not np.isfinite(after).all():
+        raise FloatingPointError(UNSTABLE)
     return Gain(L, G, 0.5 * (after + after.T), T, read)
 
 
@@ -395,6 +403,13 @@ def prepare(
     model = linear_model(system)
     what = measured(model, detectors)
     operators = _operators(system, observables)
+    for name, operator in operators.items():
+        foreign = set(operator.sites) - set(model.sites)
+        if foreign:
+            raise ValueError(
+                f"Argument `observables[{name!r}]` must be of the system's sites {list(model.sites)}, but has "
+                f"{sorted(foreign, key=repr)[0]!r}."
+            )
     n, n_bins = len(model.A), len(edges) - 1
     n_recorded = sum(d.recorded for d in detectors)
     n_variables = n // 2 * (n + 3) if states else 0  # at most
@@ -432,16 +447,6 @@ def _start(
             raise ValueError(f'Argument `initial` must be "steady" if it is a string, but is {initial!r}.')
         mean, V = stationary(model)
         return mean[None], V
-    if initial is None or isinstance(initial, Mapping):
-        known = {s.name for s in model.sites}
-        for name, state in (initial or {}).items():
-            if name not in known or not isinstance(state, SiteState):
-                raise ValueError(
-                    f"Argument `initial` must map sites {sorted(known)} to site states like ba.coherent(1), but has "
-                    f"{name!r}: {state!r}."
-                )
-        mean, V = from_site_states(model, initial or {})
-        return mean[None], V
     if hasattr(initial, "data_vars"):
         if "moments" not in initial:
             raise ValueError("Argument `initial` is a dataset without moments; run it with states=True to continue it.")
@@ -451,6 +456,16 @@ def _start(
                 "noise would repeat. Pass another seed, or None."
             )
         initial = initial["moments"].isel(time=-1).values
+    elif initial is None or isinstance(initial, Mapping):
+        known = {s.name for s in model.sites}
+        for name, state in (initial or {}).items():
+            if name not in known or not isinstance(state, SiteState):
+                raise ValueError(
+                    f"Argument `initial` must map sites {sorted(known)} to site states like ba.coherent(1), but has "
+                    f"{name!r}: {state!r}."
+                )
+        mean, V = from_site_states(model, initial or {})
+        return mean[None], V
     values = np.asarray(initial, dtype=complex)
     n = len(moment_variables(model))
     if values.shape not in ((n,), (ntraj, n)) or not np.all(np.isfinite(values)):
@@ -585,10 +600,7 @@ def run(
         )  # fmt: skip
         last[first] = mean[-1].copy()
         if not np.all(np.isfinite(last[first][:, :kept])):
-            raise FloatingPointError(
-                f"The means of a linear system overflow before t = {prepared.edges[bins.stop]:.6g}: it is unstable and "
-                "not measured well enough; end the run earlier."
-            )
+            raise FloatingPointError(UNSTABLE)
         out.log_likelihood[first : first + LANES] += likelihood
         for i, (d, where) in enumerate(recorded):
             if given is None:
