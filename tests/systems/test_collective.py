@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 import backaction as ba
 from backaction.systems import MomentEquations, moment_spectrum, stability, steady_moments
-from backaction.systems.moment_states import Flow, mean_value
+from backaction.systems.moment_states import Flow, factor_index, mean_value
 
 MANY = 10**9
 
@@ -154,6 +154,22 @@ def test_spectrum_of_the_laser() -> None:
     wide = omega[S > S.max() / 2]
     assert abs(omega[S.argmax()] - 0.18915) < 5e-5
     assert abs(wide[-1] - wide[0] - 0.0049) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "detuning, width, splitting", [(0.3, 5.609, 0.0), (0.49, 142.25, 0.06307), (1.0, 3.333, 0.86613)]
+)
+def test_two_ensembles_lock(detuning: float, width: float, splitting: float) -> None:
+    """Xu et al., w = Nγ_c/2, N = 10⁴: linewidth Γ/γ_c, and the distance Δ/N of the two lines, against δ/N."""
+    N = 10**4
+    equations = MomentEquations(ba.systems.two_ensembles(N, detuning * N, 0.5 * N), 2)
+    values = steady_moments(equations, burn_in=0.1)
+    J = Flow.of(equations).jacobian(values)
+    lowering = [factor_index(equations, (x,)) for x in equations.letters if x[1] == (0, 1)]
+    eigenvalues = np.linalg.eigvals(J[np.ix_(lowering, lowering)])
+    first = eigenvalues[eigenvalues.real.argmax()]
+    assert abs(-2 * first.real / width - 1) < 2e-4
+    assert abs(np.ptp(eigenvalues.imag) / N - splitting) < 1e-5
 
 
 def test_regression_of_a_linear_system_is_exact() -> None:
