@@ -19,6 +19,8 @@ from .moments import MomentEquations, Polynomial
 #: A steady state is found if the drift is this fraction of the largest variable times the largest rate.
 RESIDUAL = 1e-9
 NEWTON_STEPS = 30
+#: How far it may lie from where the evolution ends, in the same units: an oscillation has a fixed point inside it.
+NEAR = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +162,12 @@ def steady_moments(
         F = flow.coordinates(flow.drift(flow.values(y)))
         scale = max(1.0, abs(y).max()) * max(1.0, abs(J).max())
         if abs(F).max() < 1e-2 * RESIDUAL * scale:
-            return flow.values(y)
+            break
         y = y - np.linalg.lstsq(J, F, rcond=1e-12)[0]
-    if abs(flow.drift(flow.values(y))).max() < RESIDUAL * scale:
-        return flow.values(y)
+    found = flow.values(y)
+    near = abs(found - values).max() < NEAR * max(1.0, abs(values).max())
+    if near and abs(flow.drift(found)).max() < RESIDUAL * scale:
+        return found
     raise FloatingPointError(
         "No steady state near the end of the evolution: the state may oscillate; pass another `start` or a longer "
         "`burn_in`, or follow it with ba.simulate(..., level=ba.Moments())."

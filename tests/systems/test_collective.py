@@ -130,7 +130,7 @@ def test_boundaries_at_twice_the_pump() -> None:
         assert abs(mean(equations, equations.system.observables["sp_A"], values)) > 0.2
 
     synchronized(2.9102)
-    with pytest.raises((FloatingPointError, AssertionError)):
+    with pytest.raises(FloatingPointError, match="may oscillate"):
         synchronized(2.9106)
 
 
@@ -181,8 +181,7 @@ def test_regression_of_a_linear_system_is_exact() -> None:
     assert isinstance(a, ba.Boson)
     omega = np.array([-1.0, 0.0, 0.3, 2.0])
     found = moment_spectrum(equations, values, a.a, omega)
-    np.testing.assert_allclose(found, ba.systems.spectrum(system.lower(), system.observables["a"] if "a" in
-                               system.observables else a.a, omega), rtol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(found, ba.systems.spectrum(system.lower(), a.a, omega), rtol=1e-5)
 
 
 def test_the_cavity_follows_the_spins_when_it_is_fast() -> None:
@@ -225,6 +224,4 @@ def test_bad_fractions() -> None:
 def test_an_oscillation_has_no_steady_state() -> None:
     equations = MomentEquations(ba.systems.nonreciprocal_spins(MANY, 2.0, 2.0, 4.0), 1)
     with pytest.raises(FloatingPointError, match="may oscillate"):
-        values = steady_moments(equations, {"A": ba.spin(1.5, 0.0), "B": ba.spin(1.7, 0.7)})
-        if abs(mean(equations, equations.system.observables["sp_A"], values)) < 1e-6:
-            raise FloatingPointError("may oscillate")  # Newton's method went to the unstable incoherent state
+        steady_moments(equations, {"A": ba.spin(1.5, 0.0), "B": ba.spin(1.7, 0.7)})
