@@ -84,7 +84,9 @@ def main() -> int:
         fit = ba.analysis.scaling(
             np.array(sizes), np.array([mean[N][k] for N in sizes]), np.array([error[N][k] for N in sizes]), (100, 250)
         )
-        zs.append(compare(f"δN, {method}, N = 100 … 250", float(fit["delta_N"]), float(fit["delta_N_stderr"]), *SCALING[k]))
+        zs.append(
+            compare(f"δN, {method}, N = 100 … 250", float(fit["delta_N"]), float(fit["delta_N_stderr"]), *SCALING[k])
+        )
 
     print("single runs, 8 of T = 400")
     for N, V_minus, frequency in ((100, 4.0, (0.833, 0.015)), (500, 4.0, (0.823, 0.006)), (2000, 3.2, (0.497, 0.007))):
