@@ -1,4 +1,4 @@
-"""Models of many spins: networks, [T] section 4.2.3; nonreciprocal species, chapter 6; superradiant lasers, chapter 7."""
+"""Models of many spins: networks, [T] section 4.2.3; nonreciprocal species, chapter 6; superradiant lasers, 7."""
 
 from __future__ import annotations
 

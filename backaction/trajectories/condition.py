@@ -77,8 +77,8 @@ def condition(
     ----------------
     level : {"auto", "ket", "density", "moments"} or Ket or Density or Moments
         "auto": state vectors if the record determines a pure state, else density matrices.  Moments must be asked for;
-        the error of wide bins is not estimated for them.  For linear bosonic systems they are exact at any width
-        (detectors of constant phase, and no `step`), and the result has the innovations, too.
+        the error of wide bins is not estimated for them.  Linear bosonic systems are exact at any width (detectors of
+        constant phase, and no `step`), with the innovations in the result; others take a bin in one step.
     scheme : Splitting or Rouchon, optional
         How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional

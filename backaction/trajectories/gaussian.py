@@ -42,7 +42,7 @@ from ..systems.moments import MomentEquations, Polynomial
 from ..systems.states import SiteState
 from ..unravelings import Detector
 from . import ensemble, noise
-from .arguments import count, stretches
+from .arguments import count, last_states, stretches
 from .compiled import kernel
 from .levels import Level, Moments
 from .moment_runs import _operators
@@ -176,10 +176,11 @@ def gain(bin_: Bin, V: np.ndarray) -> Gain:
     with np.errstate(over="ignore", invalid="ignore"):
         HV = bin_.H @ V
         spread = HV @ bin_.H.T + bin_.R
-        if not np.isfinite(spread).all():
-            raise FloatingPointError(UNSTABLE)
-        L = np.linalg.cholesky(spread)
-        inverse = np.linalg.inv(L)
+        try:
+            L = np.linalg.cholesky(spread) if len(spread) > 1 else np.sqrt(spread)
+            inverse = np.linalg.inv(L) if len(spread) > 1 else 1 / L
+        except np.linalg.LinAlgError as error:
+            raise FloatingPointError(UNSTABLE) from error
         G = (bin_.Phi @ HV.T + bin_.S) @ inverse.T
         read = inverse @ bin_.H
         T = bin_.Phi - G @ read
@@ -421,7 +422,7 @@ def prepare(
             "trajectories or wider bins, detectors with recorded=False, or pass "
             f'max_memory="{text(1.2 * size)}".'
         )
-    mean, V = _start(model, system, initial, ntraj, edges, seed)
+    mean, V = _start(model, system, initial, ntraj, seed)
     padded = np.zeros((n, -(-ntraj // LANES) * LANES))
     padded[:, :ntraj] = mean.T
     known: dict[float, Bin] = {}
@@ -437,7 +438,7 @@ def prepare(
 
 
 def _start(
-    model: LinearModel, system: System, initial: Any, ntraj: int, edges: np.ndarray, seed: int | None
+    model: LinearModel, system: System, initial: Any, ntraj: int, seed: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means (1 or ntraj, 2n) and covariances to begin with."""
     if initial is None:
@@ -448,14 +449,12 @@ def _start(
         mean, V = stationary(model)
         return mean[None], V
     if hasattr(initial, "data_vars"):
-        if "moments" not in initial:
-            raise ValueError("Argument `initial` is a dataset without moments; run it with states=True to continue it.")
         if seed is not None and str(initial.attrs.get("seed")) == str(seed):
             raise ValueError(
                 f"Argument `seed` must differ from that of the run which `initial` continues, but is {seed} again: the "
                 "noise would repeat. Pass another seed, or None."
             )
-        initial = initial["moments"].isel(time=-1).values
+        initial = last_states(initial, "moments")
     elif initial is None or isinstance(initial, Mapping):
         known = {s.name for s in model.sites}
         for name, state in (initial or {}).items():
@@ -723,7 +722,7 @@ def condition_linear(
     """
     prepared = prepare(system, detectors, edges, len(given.current), copies=2, **asked)
     result = run(prepared, given=given.current, progress=progress)
-    data = labelled(prepared, result, {}, records=False)
+    data = labelled(prepared, result, {"bin_error": 0.0}, records=False)
     for i, (d, _) in enumerate(prepared.recorded):
         values = result.innovation[:, i]
         data[f"innovation_{d.name}"] = (
@@ -812,7 +811,7 @@ def smooth_linear(
     result = run(prepared, given=given.current, keep=True, progress=progress)
     V = [prepared.V, *(c.gains[g].after for c in result.chunks for g in c.which)][:: prepared.save_every]
     back, information = _backwards(prepared, result)
-    data = labelled(prepared, result, {}, records=False)
+    data = labelled(prepared, result, {"bin_error": 0.0}, records=False)
     n_saved, Omega = prepared.n_saved, symplectic(len(prepared.model.sites))
     for name, (s, c) in forms.items():
         hermitian = bool(np.abs(s.imag).max(initial=0.0) <= 1e-10 * np.abs(s).max(initial=0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Longest step, in units of the inverse rate of the linearised equations, and the angle of a local oscillator in it.
 FRACTION, TURN = 0.05, 0.4
+#: Bins of a given record, in units of that step, above which a warning is given.
+WIDE = 2.0
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,12 @@ def prepare_moments(
         )
     outputs = [recorded.index(d) if d.recorded else -1 for d in detectors]
     means: dict[str, Polynomial] = {name: equations.mean(O) for name, O in operators.items()}
-    bound = step or min(default_step(equations, start[0]), *(_turn(d) for d in detectors), np.inf)
+    bound = min(default_step(equations, start[0]), *(_turn(d) for d in detectors), np.inf)
+    if given:
+        _check_one_step(step, edges, bound)
+        bound = np.inf
+    elif step is not None:
+        bound = step
     runs = [
         ensemble.Run(
             moment_plan(
@@ -178,6 +186,23 @@ def prepare_moments(
     return PreparedMoments(
         level, equations, detectors, hidden, runs, edges, start, per_trajectory, hermitian, states, save_every
     )
+
+
+def _check_one_step(step: float | None, edges: np.ndarray, good: float) -> None:
+    """A given bin is one step: spread over several, its sum would be correlated with itself, and Itô's noise is not."""
+    widths = np.diff(edges)
+    if step is not None and step < 0.999 * widths.max():
+        raise ValueError(
+            f"Argument `step` must be None or not below the bins of the record, {widths.max():.3g}, for moments, which "
+            f"take a bin in one step, but is {step!r}."
+        )
+    if widths.max() > WIDE * good:
+        warnings.warn(
+            f"The record's bins of {widths.max():.3g} are wide for the equations, which ask for steps of {good:.2g}: "
+            "means, covariances and likelihood are off. Use narrower bins, or level=ba.Density().",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def default_step(equations: MomentEquations, values: np.ndarray) -> float:

@@ -101,6 +101,12 @@ def smooth(
         ``attrs["log_likelihood_error"]``: largest difference of ``log_likelihood``, which comes from E at the first
         time, from that of ρ at the last.  ``attrs["bin_error"]`` as in `condition`.
 
+        Linear systems at the level of moments: the same ``expect_``, ``weak_`` and ``smoothed_<observable>``, and the
+        variances ``weak_variance_<observable>`` and ``smoothed_variance_<observable>`` (time).  The former are mean and
+        variance of the product of the Wigner functions of ρ and E, what a Rauch–Tung–Striebel smoother gives; the
+        latter those of a projective measurement, which spoils the conjugate quadrature (Zhang and Mølmer, Phys. Rev. A
+        96, 062131 (2017)).
+
     Raises
     ------
     ValueError

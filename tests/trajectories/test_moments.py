@@ -181,3 +181,12 @@ def test_bad_input(change: dict[str, Any], message: str) -> None:
 def test_a_divergence_is_reported() -> None:
     with pytest.raises(FloatingPointError, match="Means and covariances diverge"):
         run(spins(), ba.Heterodyne("cavity_loss"), [0, 50, 100], step=0.5)
+
+
+def test_a_bin_of_a_given_record_is_one_step() -> None:
+    system = spins()
+    record = {"times": np.arange(21) * 0.1, "current_cavity_loss": np.zeros(20, complex)}
+    with pytest.raises(ValueError, match="take a bin in one step"):
+        ba.condition(system, ba.Heterodyne("cavity_loss"), record, level="moments", step=0.01, progress=False)
+    with pytest.warns(RuntimeWarning, match="bins of 0.1 are wide for the equations"):
+        ba.condition(system, ba.Heterodyne("cavity_loss"), record, level="moments", progress=False)
