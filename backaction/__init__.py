@@ -39,6 +39,7 @@ _PUBLIC = {
     "QuantumJumps": "unravelings",
     "Unraveling": "unravelings",
     "Density": "trajectories",
+    "Dicke": "trajectories",
     "Feedback": "trajectories",
     "Ket": "trajectories",
     "Moments": "trajectories",
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
         System,
     )
     from .systems.states import coherent, fock, spin, thermal, vacuum
-    from .trajectories import Density, Feedback, Ket, Moments, Rouchon, Splitting, condition, simulate, smooth
+    from .trajectories import Density, Dicke, Feedback, Ket, Moments, Rouchon, Splitting, condition, simulate, smooth
     from .unravelings import Heterodyne, Homodyne, LocalOscillator, QuantumJumps, Unraveling
 
 

@@ -158,7 +158,9 @@ def kraus(N: int, kind: int) -> np.ndarray:
         np.where(J > 0, (N / 2 + 1) / (2 * safe * (safe + 1)), 0.0),
         (N / 2 - J) / (2 * (J + 1) * (2 * J + 1)),
     ]
-    out = np.stack([np.where(exists, np.sqrt(np.maximum(w * s, 0.0)), 0.0) for w, s in zip(weights, squares, strict=True)])
+    out = np.stack(
+        [np.where(exists, np.sqrt(np.maximum(w * s, 0.0)), 0.0) for w, s in zip(weights, squares, strict=True)]
+    )
     if kind == DEPHASING:
         out[1] *= np.sign(M)
     return out

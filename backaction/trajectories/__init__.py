@@ -3,6 +3,7 @@
 from .condition import condition as condition
 from .feedback import Feedback as Feedback
 from .levels import Density as Density
+from .levels import Dicke as Dicke
 from .levels import Ket as Ket
 from .levels import Moments as Moments
 from .schemes import Rouchon as Rouchon

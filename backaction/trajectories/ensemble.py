@@ -18,11 +18,18 @@ from . import noise
 from .drive import own_numbers
 from .kernels import counting as counting_kernel
 from .kernels import density as density_kernel
+from .kernels import dicke as dicke_kernel
 from .kernels import ket as ket_kernel
 from .kernels import moments as moment_kernel
 from .kernels.drive import Drive, no_drive
 
-Plan = ket_kernel.KetPlan | counting_kernel.CountingPlan | density_kernel.DensityPlan | moment_kernel.MomentPlan
+Plan = (
+    ket_kernel.KetPlan
+    | counting_kernel.CountingPlan
+    | density_kernel.DensityPlan
+    | moment_kernel.MomentPlan
+    | dicke_kernel.DickePlan
+)
 
 
 class Run(NamedTuple):
@@ -87,6 +94,8 @@ class Job:
             return counting_kernel.lanes(plan)
         if isinstance(plan, moment_kernel.MomentPlan):
             return moment_kernel.LANES
+        if isinstance(plan, dicke_kernel.DickePlan):
+            return dicke_kernel.LANES
         return ket_kernel.LANES if self.is_vector else density_kernel.LANES
 
     @property
@@ -226,6 +235,8 @@ def run_batch(job: Job, first: int) -> Batch:
         kernel, work = counting_kernel.run_counting, counting_kernel.counting_work(plan0)
     elif isinstance(plan0, moment_kernel.MomentPlan):
         kernel, work = moment_kernel.run_moments, moment_kernel.moment_work(plan0)
+    elif isinstance(plan0, dicke_kernel.DickePlan):
+        kernel, work = dicke_kernel.run_dicke, dicke_kernel.dicke_work(plan0)
     elif isinstance(plan0, ket_kernel.KetPlan):
         work = ket_kernel.ket_work(plan0)
     else:
@@ -245,6 +256,8 @@ def run_batch(job: Job, first: int) -> Batch:
         counting_kernel.save(plan0, work, 0, expectations, states)
     elif isinstance(plan0, moment_kernel.MomentPlan):
         moment_kernel.save(plan0, work, 0, 0, expectations, states)
+    elif isinstance(plan0, dicke_kernel.DickePlan):
+        dicke_kernel.save(plan0, work, 0, expectations)
     elif job.is_vector:
         ket_kernel.save(plan0, work, 0, 0, expectations, states)
     else:
@@ -258,7 +271,9 @@ def run_batch(job: Job, first: int) -> Batch:
         if run_.drive.active or run_.drive.rotating:
             n_numbers = max(run_.drive.slot_targets.size, run_.drive.step_targets.size)
             work = work._replace(drive=run_.drive, numbers=np.zeros(n_numbers))
-        cost = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_vector else 2 * job.dim)
+        cost: float = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_vector else 2 * job.dim)
+        if isinstance(run_.plan, dicke_kernel.DickePlan):
+            cost = run_.plan.n_sub * dicke_kernel.multiply_adds(run_.plan)
         block = max(1, int(BLOCK_WORK / cost))
         if job.counts:
             work.stretch[0] = run_.n_bins  # lanes may be ahead of the bins of a call

@@ -76,19 +76,37 @@ class Moments:
             raise ValueError(f"Argument `order` must be 1 or 2, but is {self.order!r}.")
 
 
-Level = Ket | Density | Moments
-BY_NAME: dict[str, type[Ket] | type[Density] | type[Moments]] = {"ket": Ket, "density": Density, "moments": Moments}
+@dataclass(frozen=True)
+class Dicke:
+    """State vectors in one Dicke sector, a total spin J, per ensemble of spins 1/2, and of any bosons beside.
+
+    Exact for the law of the record and for averages, at hundreds of spins.  Local channels σ⁺, σ⁻ and σ^z become hidden
+    jumps between sectors, which nobody reads, so that observables belong to an observer who knows them.
+
+    Parameters
+    ----------
+    basis : Basis, optional
+        Levels of the bosons, in place of the system's defaults; no totals.
+    """
+
+    basis: Basis | None = None
+
+
+Level = Ket | Density | Moments | Dicke
+BY_NAME: dict[str, type[Ket] | type[Density] | type[Moments] | type[Dicke]] = {
+    "ket": Ket, "density": Density, "moments": Moments, "dicke": Dicke,
+}  # fmt: skip
 
 
 def as_level(level: Any) -> Level | None:
     """A level from its shorthand; None for "auto"."""
     if level == "auto":
         return None
-    if isinstance(level, (Ket, Density, Moments)):
+    if isinstance(level, (Ket, Density, Moments, Dicke)):
         return level
     if isinstance(level, str) and level in BY_NAME:
         return BY_NAME[level]()
     raise ValueError(
-        f'Argument `level` must be "auto", "ket", "density", "moments", ba.Ket(), ba.Density() or ba.Moments(), but is '
-        f"{level!r}."
+        'Argument `level` must be "auto", "ket", "density", "moments", "dicke", ba.Ket(), ba.Density(), ba.Moments() '
+        f"or ba.Dicke(), but is {level!r}."
     )

@@ -9,8 +9,10 @@ from ..systems import System
 from ..unravelings import Unraveling
 from . import ensemble, gaussian, noise
 from .arguments import bin_edges, count
+from .dicke_runs import PreparedDicke, prepare_dicke
+from .dicke_runs import refuse as refuse_with_dicke
 from .feedback import Feedback
-from .levels import Level, Moments, as_level
+from .levels import Dicke, Level, Moments, as_level
 from .moment_runs import PreparedMoments, prepare_moments, refuse
 from .preparation import Prepared, check_system, prepare
 from .report import recipe
@@ -62,7 +64,7 @@ def simulate(
 
     Other Parameters
     ----------------
-    level : {"auto", "ket", "density", "moments"} or Ket or Density or Moments
+    level : {"auto", "ket", "density", "moments", "dicke"} or Ket or Density or Moments or Dicke
         "auto": complete monitoring → state vectors; only records asked for → state vectors with hidden
         detectors; otherwise conditional density matrices.  Moments (no `scheme`, `tolerance` or `feedback`) must be
         asked for; ``states`` are then means and covariances, in ``moments``.  Linear bosonic systems in Gaussian states
@@ -132,7 +134,7 @@ def simulate(
         "n_jobs": n_jobs, "max_memory": max_memory,
     }  # fmt: skip
     chosen = as_level(level)
-    prepared: Prepared | PreparedMoments | gaussian.Prepared
+    prepared: Prepared | PreparedMoments | PreparedDicke | gaussian.Prepared
     if isinstance(chosen, Moments):
         refuse(scheme=scheme, tolerance=tolerance, feedback=feedback)
     if gaussian.applies(system, unraveling.detectors, chosen, step):
@@ -140,6 +142,9 @@ def simulate(
         prepared = gaussian.prepare(system, unraveling.detectors, edges, ntraj, seed=seed_used, **common)
     elif isinstance(chosen, Moments):
         prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, continues_seed=seed_used, **common)
+    elif isinstance(chosen, Dicke):
+        refuse_with_dicke(scheme=scheme, tolerance=tolerance, feedback=feedback)
+        prepared = prepare_dicke(system, unraveling, edges, ntraj, level=chosen, **common)
     else:
         if tolerance is not None:
             check_tolerance(tolerance, step, feedback)
