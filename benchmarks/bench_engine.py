@@ -796,14 +796,12 @@ def vectors(case: Case, run: Run, rates: Machine, results: Results) -> None:
     if other:
         average_of = euler_ket_average if other[1].startswith("euler") else partial(rouchon_average, second=False)
         rows.append(Row(other[0], case.dt, None, step_error(case, average_of)))
-    results.table(
-        f"W2: {case.title}, a record per {case.bins_of} step(s){chosen(other)}",
-        rows,
-        [
-            Gate("backaction ket, Rouchon", "qutip SSESolver, rouchon", 245, 330),
-            Gate("backaction ket, Rouchon", "dynamiqs dssesolve", 25, 33),
-        ][: 2 * (case.bins_of == 1)],  # promised for a record per step
-    )
+    gates = [
+        Gate("backaction ket, Rouchon", "qutip SSESolver, rouchon", 245, 330),
+        Gate("backaction ket, Rouchon", "dynamiqs dssesolve", 25, 33),
+    ]
+    title = f"W2: {case.title}, a record per {case.bins_of} step(s){chosen(other)}"
+    results.table(title, rows, gates if case.bins_of == 1 else [])  # promised for a record per step
 
 
 def spins(case: Case, run: Run, rates: Machine, results: Results) -> None:
@@ -819,14 +817,12 @@ def spins(case: Case, run: Run, rates: Machine, results: Results) -> None:
     if other:
         average_of = euler_average if other[1].startswith("euler") else partial(rouchon_average, second=False)
         rows.append(Row(other[0], case.dt, None, step_error(case, average_of)))
-    results.table(
-        f"W4: {case.title}, a record per {case.bins_of} step(s){chosen(other)}",
-        rows,
-        [
-            Gate("backaction records, Rouchon", "qutip SMESolver, euler", 1900, 2400),
-            Gate("backaction records, Rouchon", "dynamiqs dsmesolve", 17, 22),
-        ][: 2 * (case.bins_of == 1)],  # promised for a record per step
-    )
+    gates = [
+        Gate("backaction records, Rouchon", "qutip SMESolver, euler", 1900, 2400),
+        Gate("backaction records, Rouchon", "dynamiqs dsmesolve", 17, 22),
+    ]
+    title = f"W4: {case.title}, a record per {case.bins_of} step(s){chosen(other)}"
+    results.table(title, rows, gates if case.bins_of == 1 else [])  # promised for a record per step
 
 
 # === W3: counting

@@ -266,6 +266,11 @@ class Operator:
         """Largest modulus of a coefficient (0 for the zero operator)."""
         return float(np.max([abs(c) for c in self.terms.values()], initial=0.0))  # NaN stays NaN
 
+    @property
+    def hermitian(self) -> bool:
+        """Is it its own adjoint, up to rounding?"""
+        return (self - self.dag()).norm() <= 1e-10 * self.norm()
+
     def _scaled(self, factor: Any) -> Operator:
         return Operator({m: factor * c for m, c in self.terms.items()})
 

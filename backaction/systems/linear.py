@@ -18,7 +18,7 @@ import numpy as np
 import scipy.linalg as la
 
 from .algebra import Boson, Operator
-from .moments import NEGLIGIBLE, Letter, Variable, _boson_moments, conjugate
+from .moments import NEGLIGIBLE, Letter, Variable, boson_moments, conjugate
 from .states import vacuum
 from .system import System
 
@@ -63,10 +63,10 @@ def why_not_linear(system: System) -> str | None:
     for site in system.sites:
         if not isinstance(site, Boson):
             return f"has the site {site.name!r}, which is not a boson"
-    if _degree(_total(system, "H")) > 2:
+    if _degree(system.hamiltonian) > 2:
         return "has a Hamiltonian of degree above 2"
     for name in system.outputs:
-        if _degree(_total(system, f"channels[{name!r}]")) > 1:
+        if _degree(system.output(name)) > 1:
             return f"has the channel {name!r} of degree above 1"
     return None
 
@@ -97,11 +97,11 @@ def linear_model(system: System) -> LinearModel:
     sites = tuple(site for site in system.sites if isinstance(site, Boson))
     n = 2 * len(sites)
     Omega = symplectic(len(sites))
-    R, s, _ = quadratic_form(_total(system, "H"), sites)
+    R, s, _ = quadratic_form(system.hamiltonian, sites)
     channels = {}
     ll, lc = np.zeros((n, n), dtype=complex), np.zeros(n, dtype=complex)
     for name in system.outputs:
-        _, l, c = quadratic_form(_total(system, f"channels[{name!r}]"), sites)
+        _, l, c = quadratic_form(system.output(name), sites)
         channels[name] = (l, c)
         ll += np.outer(l, l.conj())
         lc += l * np.conj(c)
@@ -182,12 +182,12 @@ def stationary(model: LinearModel) -> tuple[np.ndarray, np.ndarray]:
 def from_site_states(model: LinearModel, states: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Means (2n,) and covariances (2n, 2n) of a product of site states; sites left out are in the vacuum.
 
-    A number state is represented by its means and covariances.
+    A number state is replaced by the thermal state of its mean, with a warning.
     """
     n = len(model.sites)
     mean, variance = np.zeros(2 * n), np.ones(2 * n)
     for i, site in enumerate(model.sites):
-        alpha, thermal = _boson_moments(site, states.get(site.name, vacuum()))
+        alpha, thermal = boson_moments(site, states.get(site.name, vacuum()))
         mean[2 * i : 2 * i + 2] = 2 * np.real(alpha), 2 * np.imag(alpha)
         variance[2 * i : 2 * i + 2] += 2 * thermal
     return mean, np.diag(variance)
@@ -247,11 +247,6 @@ def from_moments(model: LinearModel, values: np.ndarray) -> tuple[np.ndarray, np
     back = np.linalg.inv(letter_rows(model))
     V = (back @ W @ back.T).real + np.eye(n)
     return (back @ mu).real, 0.5 * (V + V.T)
-
-
-def _total(system: System, name: str) -> Operator:
-    terms = system._terms[name]
-    return sum((t.operator for t in terms[1:]), terms[0].operator)
 
 
 def _kept(operator: Operator) -> dict[Any, complex]:

@@ -6,6 +6,7 @@ equations remain in their symmetric sector, which for finite N and order 2 holds
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ RESIDUAL = 1e-9
 NEWTON_STEPS = 30
 #: How far it may lie from where the evolution ends, in the same units: an oscillation has a fixed point inside it.
 NEAR = 0.05
+#: The same where steady states form a family, above which a warning is given.
+UNDETERMINED = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +155,11 @@ def steady_moments(
     ------
     FloatingPointError
         If there is none near the end of the evolution, for example because the state oscillates.
+
+    Warns
+    -----
+    RuntimeWarning
+        If steady states form a family (something is conserved) and the evolution had not settled on one of them.
     """
     flow = Flow.of(equations)
     values = np.asarray(start, dtype=complex) if isinstance(start, np.ndarray) else equations.initial(start)
@@ -165,7 +173,17 @@ def steady_moments(
             break
         y = y - np.linalg.lstsq(J, F, rcond=1e-12)[0]
     found = flow.values(y)
-    near = abs(found - values).max() < NEAR * max(1.0, abs(values).max())
+    moved = abs(found - values).max() / max(1.0, abs(values).max())
+    singular = np.linalg.svd(J, compute_uv=False)
+    if moved > UNDETERMINED and singular[-1] < RESIDUAL * singular[0]:
+        warnings.warn(
+            "The equations conserve something, so that steady states form a family, and the evolution had not "
+            f"settled: the one returned is {moved:.2g} from where it ended, and may belong to another start. Pass a "
+            "longer `burn_in`, or take the end of Flow.evolve.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    near = moved < NEAR
     if near and abs(flow.drift(found)).max() < RESIDUAL * scale:
         return found
     raise FloatingPointError(
@@ -202,6 +220,11 @@ def moment_spectrum(equations: MomentEquations, values: np.ndarray, operator: Op
     -------
     ndarray
         S(ω), real.
+
+    Raises
+    ------
+    ValueError
+        For order 1, an operator that is not linear, or a frequency at which a mode is undamped.
     """
     if equations.order != 2:
         raise ValueError(f"Argument `equations` must be of order 2 for spectra, but is of order {equations.order}.")
@@ -221,6 +244,12 @@ def moment_spectrum(equations: MomentEquations, values: np.ndarray, operator: Op
             raise ValueError("Argument `operator` must be linear in the operators of first order, but is not.")
     omega = np.asarray(omega, dtype=float)
     identity = np.eye(len(letters))
-    return np.array([
-        2 * np.real(row @ np.linalg.solve(1j * w * identity - G, equal_time)) for w in omega.reshape(-1)
-    ]).reshape(omega.shape)  # fmt: skip
+    try:
+        return np.array([
+            2 * np.real(row @ np.linalg.solve(1j * w * identity - G, equal_time)) for w in omega.reshape(-1)
+        ]).reshape(omega.shape)  # fmt: skip
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            "Argument `omega` must not hit the frequency of an undamped mode, where the spectrum has no finite value; "
+            "move it by a little."
+        ) from error

@@ -18,6 +18,7 @@ the members that x and y belong to, because products on one member are letters a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -226,19 +227,13 @@ class MomentEquations:
 
     def adjoint_liouvillian(self, operator: Operator) -> Operator:
         """𝓛†O = i[H, O] + ½ Σ (L†[O, L] + [L†, O]L), local channels included."""
-        H = self.system._terms["H"]
-        out = 1j * sum((t.operator for t in H[1:]), H[0].operator).commutator(operator)
+        out = 1j * self.system.hamiltonian.commutator(operator)
         for name in self.system.outputs:
-            L = self.output(name)
+            L = self.system.output(name)
             out = out + 0.5 * (L.dag() * operator.commutator(L) + L.dag().commutator(operator) * L)
         for each in self.system.local_channels.values():
             out = out + _local(each, operator)
         return out
-
-    def output(self, channel: str) -> Operator:
-        """L of a channel that can be watched."""
-        terms = self.system._channel(channel)
-        return sum((t.operator for t in terms[1:]), terms[0].operator)
 
     # === equations
 
@@ -303,7 +298,7 @@ class MomentEquations:
         for site in self.system.sites:
             state = states.get(site.name, vacuum())
             if isinstance(site, Boson):
-                alpha, n = _boson_moments(site, state)
+                alpha, n = boson_moments(site, state)
                 values = {((site, (0, 1)),): alpha, self.covariance((site, (0, 1)), (site, (1, 0))): n}
             else:
                 one = site.member if isinstance(site, Ensemble) else site
@@ -368,10 +363,17 @@ def _local(each: Each, operator: Operator) -> Operator:
     return out
 
 
-def _boson_moments(site: Boson, state: Any) -> tuple[complex, float]:
-    """⟨a⟩ and ⟨a†a⟩ − |⟨a⟩|² of a Gaussian state with ⟨aa⟩ = ⟨a⟩², or of a number state."""
+def boson_moments(site: Boson, state: Any) -> tuple[complex, float]:
+    """⟨a⟩ and ⟨a†a⟩ − |⟨a⟩|² of a Gaussian state with ⟨aa⟩ = ⟨a⟩²; a number state becomes one, with a warning."""
     if state.kind == "coherent":
         return complex(state.parameters[0]), 0.0
+    if state.kind == "fock" and np.real(state.parameters[0]) > 0:
+        warnings.warn(
+            f"The number state of site {site.name!r} is not Gaussian: moments replace it by the thermal state of the "
+            "same mean. Start from ba.thermal(n), or choose another level.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     if state.kind in ("thermal", "fock"):
         return 0.0, float(np.real(state.parameters[0]))
     if state.kind == "vacuum":

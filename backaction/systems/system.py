@@ -144,7 +144,7 @@ class System:
             H = sum((matrices[t.argument] for t in self._terms["H"] if t.coefficient is None), sp.csr_array((d, d)))
             excess, scale = abs(H - H.conj().T).max(), abs(H).max()
         if symbolic == {True} and isinstance(self.initial, Mapping):
-            _check_site_states(self.initial, set(by_name))
+            check_site_states(self.initial, set(by_name))
         elif symbolic == {False} and self.initial is not None:
             self.lower().state()
         if not excess <= HERMITIAN_TOLERANCE * scale:
@@ -284,6 +284,15 @@ class System:
             {name: terms for name, (_, terms) in lowered.items() if terms},
             tuple(self._coefficients.values()),
         )
+
+    @property
+    def hamiltonian(self) -> Operator:
+        """The constant part of a symbolic H."""
+        return sum(constant(self._terms["H"]), Operator({}))
+
+    def output(self, channel: str) -> Operator:
+        """The constant part of a symbolic channel that can be watched, L with its rate."""
+        return sum(constant(self._channel(channel)), Operator({}))
 
     def split(self, channel: str, **fractions: float) -> System:
         """Divide a channel's output between new channels, as beam splitters do: L → √f_i L.
@@ -579,7 +588,7 @@ class LoweredSystem:
     def _product_state(self, initial: Mapping[str, Any]) -> np.ndarray:
         if not self.system.symbolic:
             raise ValueError("Argument `initial` by site goes with symbolic systems; give a Qobj or an array.")
-        _check_site_states(initial, {s.name for s in self.basis.sites})
+        check_site_states(initial, {s.name for s in self.basis.sites})
         vectors = {
             s.name: initial.get(s.name, vacuum()).lower(s, n)
             for s, n in zip(self.basis.sites, self.basis.dims, strict=True)
@@ -594,7 +603,8 @@ class LoweredSystem:
         return state / (norm if state.ndim == 2 else np.sqrt(norm))
 
 
-def _check_site_states(initial: Mapping[str, Any], known: set[str]) -> None:
+def check_site_states(initial: Mapping[str, Any], known: set[str]) -> None:
+    """Raise ValueError for an `initial` that names other sites, or holds no site states."""
     for name, state in initial.items():
         if name not in known:
             raise ValueError(f"Argument `initial` names the site {name!r}, but the system has {sorted(known)}.")

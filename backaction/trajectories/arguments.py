@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from ..memory import text
-from ..systems import LoweredSystem
+from ..systems import LoweredSystem, Operator, System
 from .levels import Density, Ket, Level
 from .plan import Roles
 
@@ -51,6 +53,53 @@ def count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"Argument `{name}` must be an integer >= 1, but is {value!r}.")
     return int(value)
+
+
+def check_run(step: Any, states: Any, n_jobs: Any) -> None:
+    """Raise ValueError for a `step`, `states` or `n_jobs` that no level takes."""
+    if step is not None and not (isinstance(step, Real) and 0 < float(step) < math.inf):
+        raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
+    if not isinstance(states, (bool, np.bool_)):
+        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
+        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
+
+
+def refuse(level: str, **arguments: Any) -> None:
+    """Raise ValueError for an argument that does not go with a level."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"Argument `{name}` does not go with {level}; leave it out, or choose another level.")
+
+
+def symbolic_observables(system: System, observables: Any) -> dict[str, Operator]:
+    """Observables of a symbolic system, by name, for the levels that know no matrices."""
+    if isinstance(observables, Mapping):
+        named: Mapping[str, Any] = observables
+    else:
+        names = [observables] if isinstance(observables, str) else list(observables)
+        for name in names:
+            if name not in system.observables:
+                raise ValueError(
+                    f"Argument `observables` must name the system's observables {sorted(system.observables)} or map "
+                    f"names to operators, but has {name!r}."
+                )
+        named = {name: system.observables[name] for name in names}
+    for name, O in named.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"Argument `observables` must have identifiers as names, but has {name!r}.")
+        if not isinstance(O, Operator):
+            raise ValueError(
+                f"Argument `observables[{name!r}]` must be a symbolic operator at this level, but is "
+                f"{type(O).__name__}."
+            )
+        foreign = [s for s in O.sites if s not in system.sites]
+        if foreign:
+            raise ValueError(
+                f"Argument `observables[{name!r}]` must be of the system's sites {[s.name for s in system.sites]}, but "
+                f"has {foreign[0]!r}."
+            )
+    return dict(named)
 
 
 def observable_matrices(lowered: LoweredSystem, observables: Any) -> dict[str, sp.csr_array]:

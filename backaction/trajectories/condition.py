@@ -10,11 +10,11 @@ import numpy as np
 
 from ..systems import System
 from ..unravelings import Detector, Unraveling
-from . import ensemble, gaussian, noise
-from .arguments import bin_edges
+from . import ensemble, gaussian_runs, noise
+from .arguments import bin_edges, refuse
 from .feedback import Feedback
 from .levels import Level, Moments, as_level
-from .moment_runs import PreparedMoments, prepare_moments, refuse
+from .moment_runs import PreparedMoments, prepare_moments
 from .preparation import Prepared, check_system, prepare
 from .schemes import Scheme
 
@@ -131,10 +131,10 @@ def condition(
     prepared: Prepared | PreparedMoments
     error = np.nan
     if isinstance(chosen, Moments):
-        refuse(scheme=scheme, feedback=feedback)
-        if gaussian.applies(system, detectors, chosen, step):
+        refuse("moments", scheme=scheme, feedback=feedback)
+        if gaussian_runs.applies(system, detectors, chosen, step):
             del asked["step"]
-            data = gaussian.condition_linear(system, detectors, edges, given, progress, **asked)
+            data = gaussian_runs.condition_linear(system, detectors, edges, given, progress, **asked)
             data["log_likelihood"].attrs = LOG_LIKELIHOOD
             data.attrs["title"] = f"{system.name} conditioned on {unraveling!r}"
             return data.assign_coords(trajectory=trajectory)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..systems import Ensemble, Operator, System
+from ..systems import Ensemble, System
 from ..systems.dicke import RAISES, Band, DickeSpace, SectorOperator, kraus, local_rates, sectors
 from ..unravelings import Detector, Unraveling
 from .kernels.dicke import FIRST_CHANNEL, LINE, DickePlan, padded
@@ -83,7 +82,7 @@ def dicke_roles(system: System, unraveling: Unraveling, levels: Mapping[str, int
     space = DickeSpace.of(system.sites, levels)
     currents = tuple(d for d in unraveling.detectors if d.recorded and d.kind != "jumps")
     counters = tuple(d for d in unraveling.detectors if d.recorded and d.kind == "jumps")
-    channels = {name: space.lower(_whole(system.channels[name])) for name in system.outputs}
+    channels = {name: space.lower(system.output(name)) for name in system.outputs}
     diffusive: list[tuple[SectorOperator, Detector, int]] = []
     jumps: list[tuple[SectorOperator, int]] = []
     for d in unraveling.detectors:
@@ -106,7 +105,7 @@ def dicke_roles(system: System, unraveling: Unraveling, levels: Mapping[str, int
         local[site] = local.get(site, np.zeros(3)) + local_rates(name, each)
     return DickeRoles(
         space,
-        space.lower(_whole(system.H)),
+        space.lower(system.hamiltonian),
         [item for item in diffusive if item[0].terms or item[2] >= 0],
         [item for item in jumps if item[0].terms],
         [d.dark_rate for d in counters],
@@ -114,12 +113,6 @@ def dicke_roles(system: System, unraveling: Unraveling, levels: Mapping[str, int
         currents,
         counters,
     )
-
-
-def _whole(value: Any) -> Operator:
-    """An operator that may be written as a list with one constant."""
-    parts = value if isinstance(value, (list, tuple)) else [value]
-    return sum(parts, Operator({}))
 
 
 def dicke_step(roles: DickeRoles) -> float:

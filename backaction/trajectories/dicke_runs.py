@@ -5,18 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..memory import in_bytes, text
-from ..systems import Ensemble, Operator, Spin, System
+from ..systems import Ensemble, Spin, System
 from ..systems.dicke import DickeSpace
-from ..systems.states import SiteState, vacuum
+from ..systems.states import vacuum
+from ..systems.system import check_site_states
 from ..unravelings import Unraveling
 from . import ensemble
-from .arguments import count, stretches
+from .arguments import check_run, count, stretches, symbolic_observables
 from .dicke_plan import DickeRoles, dicke_plan, dicke_roles, dicke_step
 from .kernels.dicke import DickePlan, padded, span_of
 from .levels import Dicke
@@ -98,15 +98,6 @@ class PreparedDicke:
         )  # fmt: skip
 
 
-def refuse(**arguments: Any) -> None:
-    """Raise ValueError for an argument that does not go with Dicke sectors."""
-    for name, value in arguments.items():
-        if value is not None:
-            raise ValueError(
-                f"Argument `{name}` does not go with level 'dicke'; leave it out, or choose another level."
-            )
-
-
 def prepare_dicke(
     system: System,
     unraveling: Unraveling,
@@ -124,24 +115,20 @@ def prepare_dicke(
 ) -> PreparedDicke:
     """Check, lower to Dicke sectors, plan."""
     save_every = count(save_every, "save_every")
-    if step is not None and not (isinstance(step, Real) and 0 < step < np.inf):
-        raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
-    if not isinstance(states, (bool, np.bool_)):
-        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
+    check_run(step, states, n_jobs)
     if states:
         raise ValueError(
             "Argument `states` must be False at level 'dicke', whose states change their size from jump to jump; "
             "follow `observables`."
         )
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
     basis = level.basis or system.basis
     if basis is not None and basis.totals:
         raise ValueError("Argument `basis` must have no `totals` at level 'dicke'; give the bosons `levels`.")
     levels = basis.levels if basis is not None else {}
     check_bins(unraveling, edges)
     roles = dicke_roles(system, unraveling, levels)
-    operators = {name: roles.space.lower(O) for name, O in _observables(system, observables).items()}
+    followed = symbolic_observables(system, observables)
+    operators = [roles.space.lower(O) for O in followed.values()]
     recorded = len(roles.currents) + len(roles.counters)
     n_saved = (len(edges) - 1) // save_every + 1
     size = 16.0 * ntraj * ((len(edges) - 1) * recorded + n_saved * len(operators))
@@ -151,7 +138,7 @@ def prepare_dicke(
     turning = any(d.time_dependent for _, d, _ in roles.diffusive)
     for first, n_bins, width in stretches(edges):
         if turning or width not in plans:
-            plans[width] = dicke_plan(roles, list(operators.values()), width, bound, float(edges[first]), n_bins)
+            plans[width] = dicke_plan(roles, operators, width, bound, float(edges[first]), n_bins)
         runs.append(ensemble.Run(plans[width], first, n_bins, width))
     plan = runs[0].plan
     assert isinstance(plan, DickePlan)
@@ -162,34 +149,8 @@ def prepare_dicke(
             "`save_every`, fewer trajectories, wider bins or fewer `n_jobs`, detectors with recorded=False, or pass "
             f'max_memory="{text(1.2 * size)}".'
         )
-    hermitian = {
-        name: (O + (-1.0) * O.dag()).size([0] * len(roles.space.sites)) <= 1e-10 * O.size([0] * len(roles.space.sites))
-        for name, O in operators.items()
-    }
+    hermitian = {name: O.hermitian for name, O in followed.items()}
     return PreparedDicke(roles, runs, edges, _start(system, roles.space, initial, plan), hermitian, save_every)
-
-
-def _observables(system: System, observables: Sequence[str] | Mapping[str, Any]) -> dict[str, Operator]:
-    if isinstance(observables, Mapping):
-        named: Mapping[str, Any] = observables
-    else:
-        names = [observables] if isinstance(observables, str) else list(observables)
-        for name in names:
-            if name not in system.observables:
-                raise ValueError(
-                    f"Argument `observables` must name the system's observables {sorted(system.observables)} or map "
-                    f"names to operators, but has {name!r}."
-                )
-        named = {name: system.observables[name] for name in names}
-    for name, O in named.items():
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"Argument `observables` must have identifiers as names, but has {name!r}.")
-        if not isinstance(O, Operator):
-            raise ValueError(
-                f"Argument `observables[{name!r}]` must be a symbolic operator at level 'dicke', but is "
-                f"{type(O).__name__}."
-            )
-    return dict(named)
 
 
 def _start(system: System, space: DickeSpace, initial: Any, plan: DickePlan) -> np.ndarray:
@@ -203,12 +164,7 @@ def _start(system: System, space: DickeSpace, initial: Any, plan: DickePlan) -> 
             f"'dicke', but is {type(initial).__name__}."
         )
     given = dict(initial or {})
-    for name, state in given.items():
-        if name not in known or not isinstance(state, SiteState):
-            raise ValueError(
-                f"Argument `initial` must map sites {sorted(known)} to site states like ba.spin(theta, phi), but has "
-                f"{name!r}: {state!r}."
-            )
+    check_site_states(given, known)
     out = np.ones((1, 1), dtype=complex)
     for site, n in zip(space.sites, space.levels, strict=True):
         whole = Spin(site.name, site.N / 2) if isinstance(site, Ensemble) else site

@@ -78,7 +78,7 @@ def moment_plan(
     means = [v for v in equations.variables if len(v) == 1]
     covariances = [v for v in equations.variables if len(v) == 2]
     n = products.n
-    channels = [equations.output(d.channels[0]) for d in detectors]
+    channels = [equations.system.output(d.channels[0]) for d in detectors]
     signals = [equations.mean(L) for L in channels]
     for polynomial in signals:
         for key in polynomial:

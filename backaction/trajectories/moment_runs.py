@@ -5,19 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..memory import in_bytes, text
-from ..systems import Operator, System
+from ..systems import System
 from ..systems.moment_states import Flow
 from ..systems.moments import MomentEquations, Polynomial
-from ..systems.states import SiteState
+from ..systems.system import check_site_states
 from ..unravelings import Detector, LocalOscillator, Unraveling
 from . import ensemble
-from .arguments import check_continues, count, last_states, stretches
+from .arguments import check_continues, check_run, count, last_states, stretches, symbolic_observables
 from .levels import Moments
 from .moment_plan import moment_plan
 from .preparation import check_bins
@@ -93,20 +92,14 @@ class PreparedMoments:
             batches, self.edges, self.save_every, self.currents if records else (), (), self.hermitian,
             "hidden" if self.hidden else "expect", self.states, len(variables), True, [], attrs,
         )  # fmt: skip
-        if self.states:
-            data = data.rename(state="moments", level="variable")
-            data["moments"].attrs = {
-                "long_name": "conditional means, then covariances",
-                "variables": ", ".join(map(self.equations.label, variables)),
-            }
-        return data
+        return named_moments(data, list(map(self.equations.label, variables))) if self.states else data
 
 
-def refuse(**arguments: Any) -> None:
-    """Raise ValueError for an argument that does not go with moments."""
-    for name, value in arguments.items():
-        if value is not None:
-            raise ValueError(f"Argument `{name}` does not go with moments; leave it out, or choose another level.")
+def named_moments(data: xr.Dataset, labels: list[str]) -> xr.Dataset:
+    """States that are values of variables, under their name."""
+    data = data.rename(state="moments", level="variable")
+    data["moments"].attrs = {"long_name": "conditional means, then covariances", "variables": ", ".join(labels)}
+    return data
 
 
 def prepare_moments(
@@ -128,12 +121,7 @@ def prepare_moments(
 ) -> PreparedMoments:
     """Check, derive the equations, plan; `given`: the record is given, and what is not recorded is averaged over."""
     save_every = count(save_every, "save_every")
-    if step is not None and not (isinstance(step, Real) and 0 < step < np.inf):
-        raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
-    if not isinstance(states, (bool, np.bool_)):
-        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
+    check_run(step, states, n_jobs)
     detectors = tuple(d for d in unraveling.detectors if d.recorded or not given)
     for d in detectors:
         if d.kind == "jumps":
@@ -149,7 +137,7 @@ def prepare_moments(
     check_bins(unraveling, edges)
     check_continues(initial, continues_seed)
     equations = MomentEquations(system, level.order)
-    operators = _operators(system, observables)
+    operators = symbolic_observables(system, observables)
     start, per_trajectory = _start(equations, initial, ntraj)
     recorded = [d for d in detectors if d.recorded]
     n_saved = (len(edges) - 1) // save_every + 1
@@ -181,7 +169,7 @@ def prepare_moments(
         )
         for first, n_bins, width in stretches(edges)
     ]  # fmt: skip
-    hermitian = {name: (O - O.dag()).norm() <= 1e-10 * max(O.norm(), 1e-300) for name, O in operators.items()}
+    hermitian = {name: O.hermitian for name, O in operators.items()}
     hidden = any(not d.recorded for d in detectors)
     return PreparedMoments(
         level, equations, detectors, hidden, runs, edges, start, per_trajectory, hermitian, states, save_every
@@ -218,39 +206,13 @@ def _turn(detector: Detector) -> float:
     return np.inf
 
 
-def _operators(system: System, observables: Sequence[str] | Mapping[str, Any]) -> dict[str, Operator]:
-    if isinstance(observables, Mapping):
-        named: Mapping[str, Any] = observables
-    else:
-        names = [observables] if isinstance(observables, str) else list(observables)
-        for name in names:
-            if name not in system.observables:
-                raise ValueError(
-                    f"Argument `observables` must name the system's observables {sorted(system.observables)} or map "
-                    f"names to operators, but has {name!r}."
-                )
-        named = {name: system.observables[name] for name in names}
-    for name, O in named.items():
-        if not isinstance(O, Operator):
-            raise ValueError(
-                f"Argument `observables[{name!r}]` must be a symbolic operator for moments, but is {type(O).__name__}."
-            )
-    return dict(named)
-
-
 def _start(equations: MomentEquations, initial: Any, ntraj: int) -> tuple[list[np.ndarray], bool]:
     if initial is None:
         initial = equations.system.initial
     if hasattr(initial, "data_vars"):
         initial = last_states(initial, "moments")
     if initial is None or isinstance(initial, Mapping):
-        known = {s.name for s in equations.system.sites}
-        for name, state in (initial or {}).items():
-            if name not in known or not isinstance(state, SiteState):
-                raise ValueError(
-                    f"Argument `initial` must map sites {sorted(known)} to site states like ba.coherent(1), but has "
-                    f"{name!r}: {state!r}."
-                )
+        check_site_states(initial or {}, {s.name for s in equations.system.sites})
         return [equations.initial(initial)], False
     values = np.asarray(initial, dtype=complex)
     n = len(equations.variables)

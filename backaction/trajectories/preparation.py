@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,16 @@ from ..memory import in_bytes
 from ..systems import LoweredSystem, System
 from ..unravelings import LocalOscillator, Unraveling
 from . import ensemble
-from .arguments import check_continues, check_memory, count, initial_states, mixture, observable_matrices, stretches
+from .arguments import (
+    check_continues,
+    check_memory,
+    check_run,
+    count,
+    initial_states,
+    mixture,
+    observable_matrices,
+    stretches,
+)
 from .counting_plan import counting_plan, counts_only
 from .drive import choose_step, driven_plan
 from .feedback import Feedback, as_feedback, feedback_plan, short_step
@@ -169,12 +177,7 @@ def prepare(
     `continues_seed`: seed that an earlier dataset passed as `initial` must not have.
     """
     save_every = count(save_every, "save_every")
-    if step is not None and not (isinstance(step, Real) and 0 < step < math.inf):
-        raise ValueError(f"Argument `step` must be a positive time or None, but is {step!r}.")
-    if not isinstance(states, (bool, np.bool_)):
-        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
+    check_run(step, states, n_jobs)
     limit = in_bytes(max_memory)
     chosen = as_level(level)
     if isinstance(chosen, Moments):

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..systems import System
 from ..unravelings import Unraveling
-from . import ensemble, gaussian, noise
-from .arguments import bin_edges, count
+from . import ensemble, gaussian_runs, noise
+from .arguments import bin_edges, count, refuse
 from .dicke_runs import PreparedDicke, prepare_dicke
-from .dicke_runs import refuse as refuse_with_dicke
 from .feedback import Feedback
 from .levels import Dicke, Level, Moments, as_level
-from .moment_runs import PreparedMoments, prepare_moments, refuse
+from .moment_runs import PreparedMoments, prepare_moments
 from .preparation import Prepared, check_system, prepare
 from .report import recipe
 from .schemes import Scheme
@@ -134,16 +133,16 @@ def simulate(
         "n_jobs": n_jobs, "max_memory": max_memory,
     }  # fmt: skip
     chosen = as_level(level)
-    prepared: Prepared | PreparedMoments | PreparedDicke | gaussian.Prepared
+    prepared: Prepared | PreparedMoments | PreparedDicke | gaussian_runs.Prepared
     if isinstance(chosen, Moments):
-        refuse(scheme=scheme, tolerance=tolerance, feedback=feedback)
-    if gaussian.applies(system, unraveling.detectors, chosen, step):
+        refuse("moments", scheme=scheme, tolerance=tolerance, feedback=feedback)
+    if gaussian_runs.applies(system, unraveling.detectors, chosen, step):
         del common["step"]
-        prepared = gaussian.prepare(system, unraveling.detectors, edges, ntraj, seed=seed_used, **common)
+        prepared = gaussian_runs.prepare(system, unraveling.detectors, edges, ntraj, seed=seed_used, **common)
     elif isinstance(chosen, Moments):
         prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, continues_seed=seed_used, **common)
     elif isinstance(chosen, Dicke):
-        refuse_with_dicke(scheme=scheme, tolerance=tolerance, feedback=feedback)
+        refuse("level 'dicke'", scheme=scheme, tolerance=tolerance, feedback=feedback)
         prepared = prepare_dicke(system, unraveling, edges, ntraj, level=chosen, **common)
     else:
         if tolerance is not None:
@@ -157,8 +156,8 @@ def simulate(
     if tolerance is not None and isinstance(prepared, Prepared):
         step = step_for(prepared, tolerance)
         prepared = prepared if step is None else prepared.with_step(step)
-    if isinstance(prepared, gaussian.Prepared):
-        result, interrupted = gaussian.run(prepared, seed=seed_used, progress=progress), False
+    if isinstance(prepared, gaussian_runs.Prepared):
+        result, interrupted = gaussian_runs.run(prepared, seed=seed_used, progress=progress), False
     else:
         batches, interrupted = ensemble.run(prepared.job(seed_used, ntraj), int(n_jobs), progress)
     attrs = {
@@ -171,6 +170,6 @@ def simulate(
     }  # fmt: skip
     if tolerance is not None:
         attrs["tolerance"] = float(tolerance)
-    if isinstance(prepared, gaussian.Prepared):
-        return gaussian.labelled(prepared, result, attrs, records=True)
+    if isinstance(prepared, gaussian_runs.Prepared):
+        return gaussian_runs.labelled(prepared, result, attrs, records=True)
     return prepared.dataset(batches, attrs)

@@ -13,13 +13,13 @@ import scipy.sparse as sp
 from ..memory import in_bytes, text
 from ..systems import System
 from ..unravelings import Unraveling
-from . import ensemble, gaussian, noise
+from . import ensemble, gaussian_runs, noise
+from .arguments import refuse
 from .condition import LOG_LIKELIHOOD, TOO_WIDE, check_possible, check_resolution, read, recorded
 from .drive import driven_plan
 from .kernels.density import LANES
 from .kernels.drive import CLOSING_PART, MIDDLE_PART, OPENING_PART, Drive, no_drive
 from .levels import Density, Level, Moments, as_level
-from .moment_runs import refuse
 from .plan import density_plan
 from .preparation import Prepared, check_system, prepare
 from .schemes import Scheme
@@ -133,12 +133,12 @@ def smooth(
     edges, given, untimed, trajectory = read(record, detectors, rng)
     chosen_level = as_level(level)
     if isinstance(chosen_level, Moments):
-        refuse(scheme=scheme, step=step)
+        refuse("moments", scheme=scheme, step=step)
         if chosen_level.order == 1:
             raise ValueError(
                 "Argument `level` must be of order 2 for smoothing, ba.Moments(order=2), but is of order 1."
             )
-        data = gaussian.smooth_linear(
+        data = gaussian_runs.smooth_linear(
             system, detectors, edges, given, progress, initial=initial,
             observables=observables, states=states, save_every=save_every, n_jobs=n_jobs, max_memory=max_memory,
         )  # fmt: skip

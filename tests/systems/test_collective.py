@@ -225,3 +225,23 @@ def test_an_oscillation_has_no_steady_state() -> None:
     equations = MomentEquations(ba.systems.nonreciprocal_spins(MANY, 2.0, 2.0, 4.0), 1)
     with pytest.raises(FloatingPointError, match="may oscillate"):
         steady_moments(equations, {"A": ba.spin(1.5, 0.0), "B": ba.spin(1.7, 0.7)})
+
+
+def test_a_family_of_steady_states_is_reported() -> None:
+    """Undriven atoms without loss conserve their total spin: Newton's method may leave the evolution's own state."""
+    equations = MomentEquations(ba.systems.superradiant_laser(1000, 0.9, 1.0, kappa=50.0), 2)
+    with pytest.warns(RuntimeWarning, match="steady states form a family"):
+        steady_moments(equations, burn_in=200.0)
+
+
+def test_an_undamped_line_is_refused() -> None:
+    a, b = ba.Boson("a"), ba.Boson("b")
+    equations = MomentEquations(ba.System(a.n, channels={"loss": b.a}), 2)
+    with pytest.raises(ValueError, match="must not hit the frequency of an undamped mode"):
+        moment_spectrum(equations, equations.initial(), a.a, [-1.0, 1.0])
+
+
+def test_number_states_are_replaced_with_a_warning() -> None:
+    equations = MomentEquations(ba.systems.damped_cavity(1.0, levels=4), 2)
+    with pytest.warns(RuntimeWarning, match="is not Gaussian"):
+        equations.initial({"a": ba.fock(1)})

@@ -124,7 +124,7 @@ def test_random_systems_against_matrices(seed: int, N: int) -> None:
         assert abs(value(equations.drift[v], values) - exact) < 1e-12 * scale, equations.label(v)
     # two detectors: noise of the means, and of covariances of members that L acts on
     for name, phase in zip(system.outputs, rng.uniform(0, 2 * np.pi, 2), strict=True):
-        L = equations.output(name)
+        L = system.output(name)
         noise = brute.noise(L, phase)
         g = {x: brute.mean(equations.operator([x]), noise) for x in equations.letters}
         response = equations.response(L)

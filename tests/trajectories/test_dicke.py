@@ -87,6 +87,33 @@ def test_a_wrong_kraus_operator_is_seen(exact):
     assert deviation(data, exact) > 5
 
 
+def record_deviation(efficiency, conditioned):
+    """Deviations of the mean current of the last bin and of the mean counts, in standard errors."""
+    lowered = SYSTEM.lower()
+    d = lowered.dim
+    ket = lowered.state(START)
+    times = np.linspace(0, TIMES[-1], 41)
+    generator = liouvillian(lowered)
+    path = expm_multiply(generator, np.outer(ket, ket.conj()).reshape(-1), 0, times[-1], len(times)).reshape(-1, d, d)
+    c, u = (lowered.operator(SYSTEM.output(name)) for name in ("c", "u"))
+    field = np.array([(c @ rho).trace() for rho in path])
+    rate = np.array([(u.conj().T @ (u @ rho)).trace().real for rho in path])
+    half = times >= TIMES[1] - 1e-9
+    mean = np.trapezoid(field[half], times[half]) / (TIMES[2] - TIMES[1]) * np.sqrt(conditioned)
+    counts = np.trapezoid(rate, times) * conditioned + 0.3 * times[-1]
+    unraveling = ba.Heterodyne("c", efficiency=efficiency) + ba.QuantumJumps("u", efficiency=efficiency, dark_rate=0.3)
+    data = simulate(unraveling, 4 * NTRAJ)
+    current = data["current_c"].values[:, -1]
+    clicks = data["click_count_u"].values
+    error = np.sqrt(np.array([current.var() / 2, clicks.var()]) / len(clicks))
+    return abs(current.mean() - mean) / error[0], abs(clicks.mean() - counts) / error[1]
+
+
+def test_the_record_has_the_means_of_the_master_equation():
+    assert max(record_deviation(0.5, 0.5)) < 5
+    assert max(record_deviation(0.5, 1.0)) > 8  # the control: √η left out
+
+
 def test_paths_depend_on_seed_and_number_only():
     options = {"observables": ("z_A", "p_B"), "times": np.linspace(0, 0.6, 7)}
     unraveling = ba.Heterodyne("c") + ba.QuantumJumps("u")

@@ -16,7 +16,7 @@ from scipy.stats import multivariate_normal
 import backaction as ba
 from backaction.systems import Boson, System, damped_cavity, parametric_oscillator, vdp
 from backaction.systems.linear import from_moments, linear_model, stationary, symplectic
-from backaction.trajectories.gaussian import exact_bin, measured
+from backaction.trajectories.gaussian_plan import exact_bin, measured
 
 LIMIT, CONTROL = 5.0, 8.0
 

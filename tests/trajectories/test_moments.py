@@ -163,7 +163,7 @@ def test_chirality_reverses_as_often_as_in_the_source() -> None:
         ({"scheme": ba.Rouchon()}, "`scheme` does not go with moments"),
         ({"tolerance": 1e-2}, "`tolerance` does not go with moments"),
         ({"observables": ("nothing",)}, "`observables` must name the system's observables"),
-        ({"initial": {"A": 3.0}}, "`initial` must map sites"),
+        ({"initial": {"A": 3.0}}, r"`initial\['A'\]` must be a site state"),
         ({"initial": np.zeros(5)}, "values of the 26 variables"),
         ({"step": -1.0}, "`step` must be a positive time"),
         ({"max_memory": "1 kB"}, "`max_memory` is"),

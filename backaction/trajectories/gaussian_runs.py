@@ -1,19 +1,8 @@
-"""Linear bosonic systems, exactly: records, conditional Gaussian states and smoothing for bins of any width.
-
-Quadratures r follow ``dr = (Ar + b)dt + noise`` of diffusion D, and a homodyne detector of ``L = lᵀr + c`` records
-
-    dY = (Cr + d)dt + dW,   C = 2√η Re e^{−iφ}l,   d = 2√η Re e^{−iφ}c,
-
-whose dW is correlated with the noise of r, ``E[dr dW] = N dt`` with ``N = −2√η Ω Im e^{−iφ}l``: the backaction.  A
-heterodyne detector is two of them with half the efficiency, a quarter of a turn apart.  Both r at the end of a bin and
-the bin's ΔY are linear in r at its beginning plus Gaussian noise whose covariance is an integral of matrix exponentials
-(Van Loan, IEEE Trans. Autom. Control 23, 395 (1978)), so that the Kalman filter over bins is the exact conditional
-state, however wide they are.  Covariances do not depend on the record and are shared by all trajectories.
-"""
+"""`simulate`, `condition` and `smooth` for linear bosonic systems, exactly: from checked arguments to a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,13 +28,14 @@ from ..systems.linear import (
     why_not_linear,
 )
 from ..systems.moments import MomentEquations, Polynomial
-from ..systems.states import SiteState
+from ..systems.system import check_site_states
 from ..unravelings import Detector
 from . import ensemble, noise
-from .arguments import count, last_states, stretches
-from .compiled import kernel
+from .arguments import check_continues, check_run, count, last_states, stretches, symbolic_observables
+from .gaussian_plan import UNSTABLE, Bin, Chunk, Rest, chunks, exact_bin, measured
+from .kernels.gaussian import advance_means, retreat_scores
 from .levels import Level, Moments
-from .moment_runs import _operators
+from .moment_runs import named_moments
 from .record import dataset
 
 if TYPE_CHECKING:
@@ -53,262 +43,8 @@ if TYPE_CHECKING:
 
 #: Trajectories that a kernel advances together, padded, so that a path's bits do not depend on how many there are.
 LANES = 16
-#: Bins between two looks at the covariances.
-CHUNK = 512
-#: Change of covariances, relative to the variances, over half of all bins so far, below which they are constant.
-SETTLED = 1e-13
-#: Norm of the generator times the step of the series, and terms of it: the rest is below 1e-18.
-SERIES, TERMS = 0.5, 20
-#: What went wrong where numbers overflow.
-UNSTABLE = "A linear system overflows: it is unstable and not measured well enough; end the run earlier."
 #: An uncertainty product may be below Heisenberg's by this fraction of the largest variance.
 ROUNDING = 1e-9
-
-
-# === what is measured, and one bin of it
-
-
-class Measured(NamedTuple):
-    """Homodyne measurements in quadratures, m of them: ``dY = (Cr + d)dt + dW``, ``E[dr dW] = N dt``."""
-
-    C: np.ndarray  # (m, 2n)
-    d: np.ndarray  # (m,)
-    N: np.ndarray  # (2n, m)
-
-
-class Bin(NamedTuple):
-    """One bin: ``r' = Φr + β + w``, ``ΔY = Hr + γ + v``; cov(w) = Q, cov(w, v) = S, cov(v) = R."""
-
-    width: float
-    Phi: np.ndarray  # (2n, 2n)
-    beta: np.ndarray  # (2n,)
-    H: np.ndarray  # (m, 2n)
-    gamma: np.ndarray  # (m,)
-    Q: np.ndarray  # (2n, 2n)
-    S: np.ndarray  # (2n, m)
-    R: np.ndarray  # (m, m)
-
-
-class Gain(NamedTuple):
-    """What a bin's record does: ``ΔY = Hr + γ + Le``, ``r' = Φr + β + Ge`` for means r, with e white of variance 1."""
-
-    L: np.ndarray  # (m, m) lower triangular
-    G: np.ndarray  # (2n, m)
-    after: np.ndarray  # (2n, 2n) covariances at the end of the bin
-    T: np.ndarray  # (2n, 2n) Φ − G L⁻¹ H
-    read: np.ndarray  # (m, 2n) L⁻¹ H
-
-
-def measured(model: LinearModel, detectors: Sequence[Detector]) -> Measured:
-    """Homodyne measurements of detectors, two of each heterodyne one.
-
-    Raises
-    ------
-    ValueError
-        For counters and for local oscillators that depend on time.
-    """
-    Omega = symplectic(len(model.sites))
-    rows, constants, back = [], [], []
-    for detector in detectors:
-        if detector.kind == "jumps":
-            raise ValueError(
-                f"Argument `unraveling`: {detector.name!r} counts, which makes states that are not Gaussian; watch it "
-                "by ba.Homodyne or ba.Heterodyne, or choose another level."
-            )
-        if callable(detector.phase):
-            raise ValueError(
-                f"Argument `unraveling`: the local oscillator of {detector.name!r} depends on time, which the exact "
-                "bins of a linear system do not; use bins that are short against it and pass a `step`, for the general "
-                "equations of moments."
-            )
-        l, c = model.channels[detector.channels[0]]
-        parts = (0.0, 0.5 * np.pi) if detector.kind == "heterodyne" else (0.0,)
-        scale = 2 * np.sqrt(detector.efficiency / len(parts))
-        for quarter in parts:
-            turn = np.exp(-1j * (detector.phase + quarter))
-            rows.append(scale * (turn * l).real)
-            constants.append(scale * (turn * c).real)
-            back.append(-scale * Omega @ (turn * l).imag)
-    n = len(model.A)
-    return Measured(
-        np.array(rows).reshape(-1, n), np.array(constants, dtype=float), np.array(back).reshape(-1, n).T.copy()
-    )
-
-
-def exact_bin(model: LinearModel, what: Measured, width: float) -> Bin:
-    """Transition and noise of a bin of any width, to rounding.
-
-    With F the generator of (r, Y, 1) and K the diffusion: ``e^{Ft}`` and ``∫e^{Fs}K e^{Fᵀs}ds``, as power series for a
-    short time that is then doubled.  Unlike the exponential of one large matrix, this keeps the accuracy of every
-    element where those of K differ by many orders.
-    """
-    n, m = len(model.A), len(what.d)
-    F = np.zeros((n + m + 1, n + m + 1))
-    F[:n, :n], F[:n, -1] = model.A, model.b
-    F[n:-1, :n], F[n:-1, -1] = what.C, what.d
-    K = np.zeros_like(F)
-    K[:n, :n], K[:n, n:-1], K[n:-1, :n] = model.D, what.N, what.N.T
-    K[n:-1, n:-1] = np.eye(m)
-    doublings = max(0, int(np.ceil(np.log2(max(la.norm(F, 1), la.norm(F, np.inf)) * width / SERIES + 1e-300))))
-    t = width / 2**doublings
-    power, term = np.eye(len(F)), t * K
-    Phi, noise_ = power.copy(), term.copy()
-    for j in range(1, TERMS):
-        power = power @ F * (t / j)
-        half = F @ term * (t / (j + 1))
-        term = half + half.T
-        Phi, noise_ = Phi + power, noise_ + term
-    for _ in range(doublings):
-        noise_ = noise_ + Phi @ noise_ @ Phi.T
-        Phi = Phi @ Phi
-    noise_ = 0.5 * (noise_ + noise_.T)
-    parts = (
-        Phi[:n, :n], Phi[:n, -1], Phi[n:-1, :n], Phi[n:-1, -1], noise_[:n, :n], noise_[:n, n:-1], noise_[n:-1, n:-1]
-    )  # fmt: skip
-    return Bin(width, *(np.ascontiguousarray(x) for x in parts))
-
-
-def gain(bin_: Bin, V: np.ndarray) -> Gain:
-    """Kalman gain of a bin that begins with covariances V, (2n, 2n)."""
-    if not len(bin_.R):
-        after = bin_.Phi @ V @ bin_.Phi.T + bin_.Q
-        return Gain(bin_.R, bin_.S, 0.5 * (after + after.T), bin_.Phi, bin_.H)
-    with np.errstate(over="ignore", invalid="ignore"):
-        HV = bin_.H @ V
-        spread = HV @ bin_.H.T + bin_.R
-        try:
-            L = np.linalg.cholesky(spread) if len(spread) > 1 else np.sqrt(spread)
-            inverse = np.linalg.inv(L) if len(spread) > 1 else 1 / L
-        except np.linalg.LinAlgError as error:
-            raise FloatingPointError(UNSTABLE) from error
-        G = (bin_.Phi @ HV.T + bin_.S) @ inverse.T
-        read = inverse @ bin_.H
-        T = bin_.Phi - G @ read
-        # Joseph's form: a sum of squares, which rounding leaves positive
-        K = G @ inverse
-        KS = K @ bin_.S.T
-        after = T @ V @ T.T + (bin_.Q - KS - KS.T + K @ bin_.R @ K.T)
-    if not np.isfinite(after).all():
-        raise FloatingPointError(UNSTABLE)
-    return Gain(L, G, 0.5 * (after + after.T), T, read)
-
-
-class _Rest:
-    """Has a sequence of covariances come to rest?  Yes, if it stays near one of them for as many steps as it took."""
-
-    def __init__(self, first: np.ndarray) -> None:
-        self.reference, self.at, self.steps = first, 0, 0
-
-    def reached(self, X: np.ndarray) -> bool:
-        self.steps += 1
-        size = np.sqrt(np.maximum(X.diagonal(), 0.0)) * SETTLED**0.5
-        if not (np.abs(X - self.reference) <= size[:, None] * size).all():
-            self.reference, self.at = X, self.steps
-        return self.steps - self.at >= max(16, self.at)
-
-
-class Chunk(NamedTuple):
-    """Consecutive bins of one width; bin k has ``gains[which[k]]``."""
-
-    first: int
-    bin: Bin
-    gains: list[Gain]
-    which: np.ndarray
-
-
-def chunks(parts: list[tuple[int, int, Bin]], V: np.ndarray) -> Iterator[Chunk]:
-    """Gains of all bins, in order: `parts` are (first bin, number, bin), V the covariances to begin with."""
-    for first, n_bins, bin_ in parts:
-        rest, last = _Rest(V), None
-        for begin in range(0, n_bins, CHUNK):
-            gains = [] if last is None else [last]
-            which = np.zeros(min(CHUNK, n_bins - begin), dtype=np.int64)
-            for k in range(len(which)):
-                if last is None:
-                    gains.append(gain(bin_, V))
-                    V = gains[-1].after
-                    if rest.reached(V):
-                        last = gains[-1]
-                which[k] = len(gains) - 1
-            yield Chunk(first + begin, bin_, gains, which)
-
-
-# === kernels; all arrays have the trajectories last
-
-
-@kernel
-def _advance(width, Phi, beta, H, gamma, which, L, G, given, y, e, mean, likelihood):  # type: ignore[no-untyped-def]
-    """Means after every bin, mean[k + 1], from mean[0]; y from e, or, if given, e from y, and the likelihood."""
-    n, m, lanes = mean.shape[1], y.shape[1], mean.shape[2]
-    for k in range(y.shape[0]):
-        g = which[k]
-        for j in range(m):
-            for lane in range(lanes):
-                y_or_e = y[k, j, lane] - gamma[j] if given else gamma[j]
-                e_or_y = e[k, j, lane]
-                if given:
-                    e[k, j, lane] = y_or_e
-                else:
-                    y[k, j, lane] = y_or_e + L[g, j, j] * e_or_y
-            for i in range(n):
-                h = H[j, i]
-                if h != 0.0:
-                    if given:
-                        for lane in range(lanes):
-                            e[k, j, lane] -= h * mean[k, i, lane]
-                    else:
-                        for lane in range(lanes):
-                            y[k, j, lane] += h * mean[k, i, lane]
-            for q in range(j):
-                c = L[g, j, q]
-                if given:
-                    for lane in range(lanes):
-                        e[k, j, lane] -= c * e[k, q, lane]
-                else:
-                    for lane in range(lanes):
-                        y[k, j, lane] += c * e[k, q, lane]
-            if given:
-                inverse = 1.0 / L[g, j, j]
-                constant = np.log(inverse * np.sqrt(width))
-                for lane in range(lanes):
-                    e[k, j, lane] *= inverse
-                    likelihood[lane] += constant + 0.5 * (y[k, j, lane] ** 2 / width - e[k, j, lane] ** 2)
-        for i in range(n):
-            for lane in range(lanes):
-                mean[k + 1, i, lane] = beta[i]
-            for j in range(n):
-                c = Phi[i, j]
-                if c != 0.0:
-                    for lane in range(lanes):
-                        mean[k + 1, i, lane] += c * mean[k, j, lane]
-            for j in range(m):
-                c = G[g, i, j]
-                for lane in range(lanes):
-                    mean[k + 1, i, lane] += c * e[k, j, lane]
-
-
-@kernel
-def _retreat(which, T, read, e, back):  # type: ignore[no-untyped-def]
-    """What the later record says: back[k] = readᵀe[k] + Tᵀback[k + 1], from the last."""
-    n, m, lanes = back.shape[1], e.shape[1], back.shape[2]
-    for k in range(e.shape[0] - 1, -1, -1):
-        g = which[k]
-        for i in range(n):
-            for lane in range(lanes):
-                back[k, i, lane] = 0.0
-        for j in range(m):
-            for i in range(n):
-                c = read[g, j, i]
-                for lane in range(lanes):
-                    back[k, i, lane] += c * e[k, j, lane]
-        for j in range(n):
-            for i in range(n):
-                c = T[g, j, i]
-                for lane in range(lanes):
-                    back[k, i, lane] += c * back[k + 1, j, lane]
-
-
-# === from checked arguments to a dataset
 
 
 @dataclass(frozen=True)
@@ -397,20 +133,10 @@ def prepare(
 ) -> Prepared:
     """Check and discretise; `copies` is how many arrays of the size of the record are made."""
     save_every = count(save_every, "save_every")
-    if not isinstance(states, (bool, np.bool_)):
-        raise ValueError(f"Argument `states` must be True or False, but is {states!r}.")
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
-        raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
+    check_run(None, states, n_jobs)
     model = linear_model(system)
     what = measured(model, detectors)
-    operators = _operators(system, observables)
-    for name, operator in operators.items():
-        foreign = set(operator.sites) - set(model.sites)
-        if foreign:
-            raise ValueError(
-                f"Argument `observables[{name!r}]` must be of the system's sites {list(model.sites)}, but has "
-                f"{sorted(foreign, key=repr)[0]!r}."
-            )
+    operators = symbolic_observables(system, observables)
     n, n_bins = len(model.A), len(edges) - 1
     n_recorded = sum(d.recorded for d in detectors)
     n_variables = n // 2 * (n + 3) if states else 0  # at most
@@ -449,20 +175,10 @@ def _start(
         mean, V = stationary(model)
         return mean[None], V
     if hasattr(initial, "data_vars"):
-        if seed is not None and str(initial.attrs.get("seed")) == str(seed):
-            raise ValueError(
-                f"Argument `seed` must differ from that of the run which `initial` continues, but is {seed} again: the "
-                "noise would repeat. Pass another seed, or None."
-            )
+        check_continues(initial, seed)
         initial = last_states(initial, "moments")
     elif initial is None or isinstance(initial, Mapping):
-        known = {s.name for s in model.sites}
-        for name, state in (initial or {}).items():
-            if name not in known or not isinstance(state, SiteState):
-                raise ValueError(
-                    f"Argument `initial` must map sites {sorted(known)} to site states like ba.coherent(1), but has "
-                    f"{name!r}: {state!r}."
-                )
+        check_site_states(initial or {}, {s.name for s in model.sites})
         mean, V = from_site_states(model, initial or {})
         return mean[None], V
     values = np.asarray(initial, dtype=complex)
@@ -593,7 +309,7 @@ def run(
                 y[:, where, : len(some)] = _to_measurements(d, some[:, i] * bin_.width)
         kept = len(rngs[first : first + LANES]) if given is None else len(some)
         likelihood = np.zeros(LANES)
-        _advance(
+        advance_means(
             bin_.width, bin_.Phi, bin_.beta, bin_.H, bin_.gamma, chunk.which, L, G, given is not None, y, e, mean,
             likelihood,
         )  # fmt: skip
@@ -679,20 +395,14 @@ def labelled(prepared: Prepared, result: Result, attrs: dict[str, Any], records:
         0, result.current, result.expectations, result.states, [], np.empty((ntraj, 0)), np.zeros(ntraj),
         result.log_likelihood,
     )  # fmt: skip
-    hermitian = {name: (O - O.dag()).norm() <= 1e-10 * max(O.norm(), 1e-300) for name, O in prepared.operators.items()}
+    hermitian = {name: O.hermitian for name, O in prepared.operators.items()}
     hidden = any(not d.recorded for d in prepared.detectors)
     data = dataset(
         [batch], prepared.edges, prepared.save_every, tuple(d for d, _ in prepared.recorded) if records else (), (),
         hermitian, "hidden" if hidden else "expect", prepared.states, result.states.shape[-1], True, [], attrs,
     )  # fmt: skip
-    if prepared.states:
-        data = data.rename(state="moments", level="variable")
-        label = prepared.equations.label
-        data["moments"].attrs = {
-            "long_name": "conditional means, then covariances",
-            "variables": ", ".join(map(label, moment_variables(prepared.model))),
-        }
-    return data
+    labels = list(map(prepared.equations.label, moment_variables(prepared.model)))
+    return named_moments(data, labels) if prepared.states else data
 
 
 def condition_linear(
@@ -864,7 +574,7 @@ def _backwards(prepared: Prepared, result: Result) -> tuple[np.ndarray, list[np.
     m = len(prepared.parts[0][2].gamma)
     back = np.zeros((prepared.n_saved, n, padded))
     information: list[np.ndarray] = [np.zeros((n, n))] * prepared.n_saved
-    J, rest, of, settled = np.zeros((n, n)), _Rest(np.zeros((n, n))), None, False
+    J, rest, of, settled = np.zeros((n, n)), Rest(np.zeros((n, n))), None, False
     last = np.zeros((n, padded))
     for chunk in reversed(result.chunks):
         size = len(chunk.which)
@@ -874,7 +584,7 @@ def _backwards(prepared: Prepared, result: Result) -> tuple[np.ndarray, list[np.
         for k in range(size - 1, -1, -1):
             here = chunk.gains[chunk.which[k]]
             if here is not of:
-                of, settled, rest = here, False, _Rest(J)
+                of, settled, rest = here, False, Rest(J)
             if not settled:
                 J = here.read.T @ here.read + here.T.T @ J @ here.T
                 J = 0.5 * (J + J.T)
@@ -889,7 +599,7 @@ def _backwards(prepared: Prepared, result: Result) -> tuple[np.ndarray, list[np.
                 e[:, where, : len(some)] = _to_measurements(d, some[:, i])
             all_ = np.empty((size + 1, n, LANES))
             all_[-1] = last[:, lanes]
-            _retreat(chunk.which, T, read, e, all_)
+            retreat_scores(chunk.which, T, read, e, all_)
             last[:, lanes] = all_[0]
             if at.size:
                 back[edge[at] // every, :, lanes] = all_[at]
