@@ -28,6 +28,10 @@ from .moment_states import moment_spectrum as moment_spectrum
 from .moment_states import stability as stability
 from .moment_states import steady_moments as steady_moments
 from .moments import MomentEquations as MomentEquations
+from .optomechanics import optomechanical_array as optomechanical_array
+from .optomechanics import optomechanical_pair as optomechanical_pair
+from .phase_operators import phase_operators as phase_operators
+from .reduced import reduced as reduced
 from .states import SiteState as SiteState
 from .states import coherent as coherent
 from .states import fock as fock

@@ -44,6 +44,9 @@ FIRST_ORDER_FRACTION = 0.25
 EXACT_TOLERANCE = 1e-15
 DIFFUSIVE_TOLERANCE = 1e-4
 MAX_SUBSTEPS = 1e9
+#: Dimension from which state vectors beside diffusive detectors take P by a Taylor series: the propagator fills up.
+#: Its error per step, and the longest step, in units of the inverse norm of the generator.
+SERIES_FROM, SERIES_ERROR, SERIES_REACH = 1000, 1e-11, 6.0
 
 
 @dataclass(frozen=True)
@@ -185,11 +188,15 @@ def ket_plan(
     if step is None:
         step = default_step(lowered, roles) if roles.diffusive else reach
         step *= FIRST_ORDER_FRACTION if merged else 1.0
-    n_sub = substeps(width, step)
+    series = bool(roles.diffusive) and lowered.dim >= SERIES_FROM and patterns is None
+    n_sub = substeps(width, min(step, SERIES_REACH / bound) if series and bound else step)
     dt = width / n_sub
     pack = _Pack(lowered.dim, patterns)
     drop = SPLITTING_DROP if roles.diffusive else DROP
-    slots = [pack.add(expm(A * dt, drop)), pack.add(expm(A * (0.5 * dt), drop) if roles.diffusive else None)]
+    if series:
+        slots = [pack.add(None)] * 2
+    else:
+        slots = [pack.add(expm(A * dt, drop)), pack.add(expm(A * (0.5 * dt), drop) if roles.diffusive else None)]
     generator_index = pack.add(A)
     if merged:
         K0 = pack.add(rouchon_remainder([(c, kind) for c, kind, _ in roles.diffusive], dt))
@@ -202,6 +209,7 @@ def ket_plan(
     return KetPlan(
         *pack.arrays(),
         _ints(slots),
+        _ints([_series_order(bound * t) for t in (dt, 0.5 * dt)] if series else [0, 0]),
         generator_index,
         reach,
         np.array(kraus_index, dtype=np.int64).reshape(-1, 3),
@@ -222,6 +230,15 @@ def ket_plan(
         merged,
         *_classes([c for c, _, _ in roles.diffusive] if merged else [], lowered.dim),
     )
+
+
+def _series_order(x: float) -> int:
+    """Terms of the Taylor series of e^x after which the rest is below `SERIES_ERROR`."""
+    term, k = x, 1
+    while term > SERIES_ERROR:
+        k += 1
+        term *= x / k
+    return k
 
 
 def density_plan(

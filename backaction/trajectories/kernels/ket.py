@@ -58,6 +58,7 @@ class KetPlan(NamedTuple):
     re: np.ndarray  # float64
     im: np.ndarray
     slots: np.ndarray  # (2,) operators of P(dt), P(dt/2)
+    orders: np.ndarray  # (2,) of the Taylor series in their place, 0: the operators
     generator: int  # operator −iH − Γ_jump/2
     reach: float  # longest time of one Taylor expansion
     kraus: np.ndarray  # (n_diffusive, 3) operators K0, K1, K2
@@ -205,13 +206,19 @@ def drive_step(plan, work, row):
 @inlined
 def row_times(plan, begin, end, work, cur):
     """One row of A times the current state on 32 lanes: (real, imaginary)."""
+    return row_product(plan, begin, end, work.re, work.im, cur, cur)
+
+
+@inlined
+def row_product(plan, begin, end, re, im, at_re, at_im):
+    """One row of A times the vector whose parts begin at `at_re` and `at_im`."""
     accr = splat32(0.0)
     acci = splat32(0.0)
     for k in range(begin, end):
-        c = cur + at(plan.col, k) * LANES
+        c = at(plan.col, k) * LANES
         a = splat32(at(plan.re, k))
-        vr = load32(work.re, c)
-        vi = load32(work.im, c)
+        vr = load32(re, at_re + c)
+        vi = load32(im, at_im + c)
         accr = fma(a, vr, accr)
         acci = fma(a, vi, acci)
         b = at(plan.im, k)
@@ -232,6 +239,47 @@ def apply(plan, work, operator, cur):
         store(work.im, other + r * LANES, acci)
         total = fma(accr, accr, total)
         total = fma(acci, acci, total)
+    store(work.trial, 0, total)
+
+
+@inlined
+def add_product(plan, work, cur, factor, re, im, at_re, at_im, to, to_im, out_re, out_im):
+    """ψ + factor × generator × a vector, into another place; returns the squared norm."""
+    d = plan.ptr.shape[1] - 1
+    f = splat32(factor)
+    total = splat32(0.0)
+    for r in range(d):
+        accr, acci = row_product(
+            plan, plan.ptr[plan.generator, r], plan.ptr[plan.generator, r + 1], re, im, at_re, at_im
+        )
+        accr = fma(f, accr, load32(work.re, cur + r * LANES))
+        acci = fma(f, acci, load32(work.im, cur + r * LANES))
+        store(out_re, to + r * LANES, accr)
+        store(out_im, to_im + r * LANES, acci)
+        total = fma(accr, accr, total)
+        total = fma(acci, acci, total)
+    return total
+
+
+@inner_loop
+def apply_series(plan, work, order, time, cur):
+    """What `apply` does, by Horner's rule with the generator: where the propagator itself is not sparse.
+
+    The partial sums go to and fro between the other copy and `phi`, and end in the other copy.
+    """
+    n = work.re.size // 2
+    other = n - cur
+    k = order
+    total = splat32(0.0)
+    if k % 2 == 0:
+        total = add_product(plan, work, cur, time / k, work.re, work.im, cur, cur, 0, n, work.phi, work.phi)
+    else:
+        total = add_product(plan, work, cur, time / k, work.re, work.im, cur, cur, other, other, work.re, work.im)
+    for j in range(k - 1, 0, -1):
+        if j % 2 == 0:
+            total = add_product(plan, work, cur, time / j, work.re, work.im, other, other, 0, n, work.phi, work.phi)
+        else:
+            total = add_product(plan, work, cur, time / j, work.phi, work.phi, 0, n, other, other, work.re, work.im)
     store(work.trial, 0, total)
 
 
@@ -637,7 +685,10 @@ def advance(plan, work, rngs, values, t0, first, offset, b, b_stop, save_every, 
             if work.drive.active:
                 drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
             half = stage == CLOSING or (n_diffusive > 0 and at_edge)
-            apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
+            if plan.orders[0] > 0:
+                apply_series(plan, work, plan.orders[1 if half else 0], 0.5 * plan.dt if half else plan.dt, cur)
+            else:
+                apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
             stage = BEHIND if stage == BEFORE else CLOSED
             crossing = settle(plan, work, t0, stage, at_edge, offset + b, s)
         if crossing:
