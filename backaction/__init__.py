@@ -23,6 +23,7 @@ _PUBLIC = {
     "Basis": "systems",
     "Boson": "systems",
     "Ensemble": "systems",
+    "LangevinSystem": "systems",
     "Levels": "systems",
     "Operator": "systems",
     "Spin": "systems",
@@ -43,6 +44,7 @@ _PUBLIC = {
     "Feedback": "trajectories",
     "Ket": "trajectories",
     "Moments": "trajectories",
+    "PhaseSpace": "trajectories",
     "Rouchon": "trajectories",
     "Splitting": "trajectories",
     "condition": "trajectories",
@@ -60,13 +62,26 @@ if TYPE_CHECKING:
         Basis,
         Boson,
         Ensemble,
+        LangevinSystem,
         Levels,
         Operator,
         Spin,
         System,
     )
     from .systems.states import coherent, fock, spin, thermal, vacuum
-    from .trajectories import Density, Dicke, Feedback, Ket, Moments, Rouchon, Splitting, condition, simulate, smooth
+    from .trajectories import (
+        Density,
+        Dicke,
+        Feedback,
+        Ket,
+        Moments,
+        PhaseSpace,
+        Rouchon,
+        Splitting,
+        condition,
+        simulate,
+        smooth,
+    )
     from .unravelings import Heterodyne, Homodyne, LocalOscillator, QuantumJumps, Unraveling
 
 

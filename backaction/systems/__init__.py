@@ -15,6 +15,11 @@ from .collective import two_ensembles as two_ensembles
 from .ensembles import Each as Each
 from .ensembles import Ensemble as Ensemble
 from .husimi import phase_distribution as phase_distribution
+from .langevin import LangevinSystem as LangevinSystem
+from .langevin import adler as adler
+from .langevin import classical_vdp as classical_vdp
+from .langevin import kuramoto as kuramoto
+from .langevin import lorentzian_frequencies as lorentzian_frequencies
 from .models import cascaded as cascaded
 from .models import damped_cavity as damped_cavity
 from .models import driven_qubit as driven_qubit

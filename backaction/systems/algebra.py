@@ -12,11 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import comb, factorial, sqrt
-from numbers import Complex, Integral, Number, Real
+from numbers import Complex, Integral, Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+
+from .symbols import is_scalar, is_symbolic, size, text
 
 Element = Any  # hashable
 Monomial = tuple[tuple["Site", Element], ...]
@@ -239,8 +241,8 @@ class Operator:
     """A polynomial of elementary operators: {monomial: coefficient}.
 
     A monomial is a tuple of (site, element), sorted by site name, at most one element per site; the
-    empty tuple is the identity.  Immutable by convention.  Coefficients are complex numbers, but
-    nothing here asks more of them than + and *.
+    empty tuple is the identity.  Immutable by convention.  Coefficients are complex numbers, or
+    expressions with symbols in them (`symbols`).
     """
 
     __slots__ = ("terms",)
@@ -264,7 +266,7 @@ class Operator:
 
     def norm(self) -> float:
         """Largest modulus of a coefficient (0 for the zero operator)."""
-        return float(np.max([abs(c) for c in self.terms.values()], initial=0.0))  # NaN stays NaN
+        return float(np.max([size(c) for c in self.terms.values()], initial=0.0))  # NaN stays NaN
 
     @property
     def hermitian(self) -> bool:
@@ -275,7 +277,7 @@ class Operator:
         return Operator({m: factor * c for m, c in self.terms.items()})
 
     def __add__(self, other: Any) -> Operator:
-        if isinstance(other, Number):
+        if is_scalar(other):
             other = Operator({(): other})
         if not isinstance(other, Operator):
             return NotImplemented
@@ -296,7 +298,7 @@ class Operator:
         return (-self) + other
 
     def __mul__(self, other: Any) -> Operator:
-        if isinstance(other, Number):
+        if is_scalar(other):
             return self._scaled(other)
         if not isinstance(other, Operator):
             return NotImplemented
@@ -308,9 +310,11 @@ class Operator:
         return Operator(terms)
 
     def __rmul__(self, other: Any) -> Operator:
-        return self._scaled(other) if isinstance(other, Number) else NotImplemented
+        return self._scaled(other) if is_scalar(other) else NotImplemented
 
     def __truediv__(self, other: Any) -> Operator:
+        if is_symbolic(other):
+            return self._scaled(1 / other)
         return self._scaled(1 / complex(other)) if isinstance(other, Complex) else NotImplemented
 
     def __pow__(self, power: int) -> Operator:
@@ -333,7 +337,10 @@ class Operator:
         parts = []
         for monomial, c in self.terms.items():
             labels = " ".join(site.label(x) for site, x in monomial)
-            number = f"{c.real:.6g}" if np.imag(c) == 0 else f"({c:.6g})"
+            if is_symbolic(c):
+                number = f"({text(c)})"
+            else:
+                number = f"{c.real:.6g}" if np.imag(c) == 0 else f"({c:.6g})"
             parts.append(labels if (labels and number == "1") else f"{number} {labels}".strip())
         return f"Operator({' + '.join(parts)})"
 

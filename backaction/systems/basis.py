@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .algebra import Operator, Site
+from .symbols import number
 
 #: Largest number of product states that are looked at.
 MAX_STATES = 10**8
@@ -116,7 +117,7 @@ class ResolvedBasis:
                 local.get(site.name, sp.eye_array(n, dtype=complex, format="csr"))
                 for site, n in zip(self.sites, self.dims, strict=True)
             ]
-            out = out + complex(coefficient) * reduce(lambda x, y: sp.kron(x, y, format="csr"), factors)
+            out = out + number(coefficient) * reduce(lambda x, y: sp.kron(x, y, format="csr"), factors)
         if len(self.kept) < full:
             out = out[self.kept][:, self.kept]
         return clean(out)

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 
 from .algebra import Boson, Operator, Site, Spin
 from .ensembles import Each, Ensemble, Unit
+from .symbols import number
 
 #: Local channels: what they do to M.
 PUMP, LOSS, DEPHASING = range(3)
@@ -273,6 +274,7 @@ class DickeSpace:
         ensembles = [s for s in sites if isinstance(s, Ensemble)]
         for s in sites:
             if isinstance(s, Ensemble):
+                number(s.N)
                 if not isinstance(s.member, Spin) or s.member.levels != 2:
                     raise ValueError(
                         f"Argument `system`: Dicke sectors need spins 1/2, but the members of {s.name!r} are "
@@ -313,5 +315,5 @@ class DickeSpace:
                     )
                 i = self.sites.index(site)
                 bands[i] = element(site, x, self.levels[i])
-            terms.append((complex(c), tuple(bands)))
+            terms.append((number(c), tuple(bands)))
         return SectorOperator(terms)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from itertools import combinations, permutations
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array, kron
 
 from .algebra import Element, Levels, Operator, Site, Spin
+from .symbols import is_symbolic, names_of
 
 Unit = tuple[int, int]
 #: An operator of one member as a combination of units and the identity, None.
@@ -70,6 +71,10 @@ class Each:
             {((self.ensemble, Member(index, (int(i), int(j)))),): L[i, j] for i, j in zip(*np.nonzero(L), strict=True)}
         )
 
+    def jumps(self) -> list[tuple[str, Operator]]:
+        """Jump operators, for matrices only, and how the names of their channels end."""
+        return self.ensemble.jumps(self)
+
 
 @dataclass(frozen=True)
 class Ensemble(Site):
@@ -80,14 +85,15 @@ class Ensemble(Site):
     name : str
         Site name.
     N : int
-        Number of members.
+        Number of members; or, for moment equations, a positive symbol of sympy's, for which `System.substitute` puts
+        a number.
     member : Levels
         One of them: `Spin` or `Levels`, whose name plays no part.
 
     Raises
     ------
     ValueError
-        If N is no integer >= 1, or a member has no finite number of levels.
+        If N is no integer >= 1 and no positive symbol, or a member has no finite number of levels.
 
     Examples
     --------
@@ -100,16 +106,24 @@ class Ensemble(Site):
     N: int = 1
     member: Levels = MEMBER
 
-    def __init__(self, name: str, N: int, member: Levels | None = None) -> None:
+    def __init__(self, name: str, N: Any, member: Levels | None = None) -> None:
         member = MEMBER if member is None else member
-        if isinstance(N, bool) or not isinstance(N, (int, np.integer)) or N < 1:
+        symbolic = is_symbolic(N) and not N.is_Integer
+        if symbolic and not (N.free_symbols and N.is_positive):
+            raise ValueError(
+                f'Argument `N` must be positive, but {N} may not be; write sympy.Symbol("{N}", positive=True).'
+            )
+        if is_symbolic(N) and N.is_Integer:
+            N = int(N)
+        if not symbolic and (isinstance(N, bool) or not isinstance(N, (int, np.integer)) or N < 1):
             raise ValueError(f"Argument `N` must be an integer >= 1, but is {N!r}.")
         if not isinstance(member, Levels):
             raise ValueError(f"Argument `member` must be a Spin or Levels site, but is {member!r}.")
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "N", int(N))
+        object.__setattr__(self, "N", N if symbolic else int(N))
         object.__setattr__(self, "member", member)
-        states = member.levels ** int(N) if N * np.log2(member.levels) < 62 else 2**62  # no number of 10⁶ digits
+        few = not symbolic and N * np.log2(member.levels) < 62
+        states = member.levels ** int(N) if few else 2**62  # no number of 10⁶ digits
         object.__setattr__(self, "levels", states)
         self.__post_init__()
 
@@ -122,10 +136,15 @@ class Ensemble(Site):
                 f"Argument `operator` must act on a member of {self.name!r}, {self.member!r}, but acts on "
                 f"{[s.name for s in operator.sites]}."
             )
+        if names := names_of(operator.terms.values()):
+            raise ValueError(
+                f"Argument `operator` must have numbers as coefficients on a member of {self.name!r}, but holds the "
+                f"symbols {names}; they may stand before collective operators."
+            )
         n = self.member.levels
         out = np.zeros((n, n), dtype=complex)
         for monomial, c in operator.terms.items():
-            out += c * (self.member.matrix(monomial[0][1], n).toarray() if monomial else np.eye(n))
+            out += complex(c) * (self.member.matrix(monomial[0][1], n).toarray() if monomial else np.eye(n))
         return out
 
     def total(self, operator: Operator) -> Operator:
@@ -142,6 +161,14 @@ class Ensemble(Site):
         """Local channel ``Σ_i D[x_i]`` of an operator x of one member."""
         self.member_matrix(operator)
         return Each(self, operator)
+
+    def jumps(self, each: Each) -> list[tuple[str, Operator]]:
+        """Jump operators of a local channel, for matrices only: one for each member."""
+        return [(str(i + 1), each.on(i)) for i in range(self.N)]
+
+    def product(self, one: np.ndarray) -> np.ndarray:
+        """Every member in the same state, (levels,) or a density matrix (levels, levels)."""
+        return reduce(np.kron, [one] * self.N)
 
     def _spin(self, what: str) -> Operator:
         if not isinstance(self.member, Spin):
@@ -167,6 +194,8 @@ class Ensemble(Site):
 
     def falling(self, k: int) -> float:
         """N(N−1)…(N−k+1): terms of a sum over k distinct members."""
+        if is_symbolic(self.N):
+            return prod((self.N - i for i in range(k)), start=1)
         return float(prod(range(self.N - k + 1, self.N + 1)))
 
     def joined(self, slots: Sequence[Slot]) -> dict[tuple[Unit, ...], complex]:
@@ -182,9 +211,9 @@ class Ensemble(Site):
         result: dict[tuple[Unit, ...], complex] = {}
         for element, c in out.items():
             kept = tuple(sorted(u for u in element if u is not None))
-            if len(element) > self.N:
+            if not is_symbolic(self.N) and len(element) > self.N:
                 continue
-            free = prod(range(self.N - len(element) + 1, self.N - len(kept) + 1))
+            free = prod(self.N - i for i in range(len(kept), len(element)))
             result[kept] = result.get(kept, 0.0) + c * free
         return result
 

@@ -58,6 +58,8 @@ def why_not_linear(system: System) -> str | None:
         return "holds matrices"
     if system.time_dependent:
         return "depends on time"
+    if system.symbols:
+        return f"holds the symbols {system.symbols}"
     if system.local_channels:
         return f"has the local channel {next(iter(system.local_channels))!r}"
     for site in system.sites:

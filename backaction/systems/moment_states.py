@@ -16,6 +16,7 @@ from scipy.integrate import solve_ivp
 
 from .algebra import Operator
 from .moments import MomentEquations, Polynomial
+from .symbols import number, unknown
 
 #: A steady state is found if the drift is this fraction of the largest variable times the largest rate.
 RESIDUAL = 1e-9
@@ -45,7 +46,9 @@ class Flow:
 
     @classmethod
     def of(cls, equations: MomentEquations) -> Flow:
-        """The flow of equations."""
+        """The flow of equations; ValueError if there are symbols in them."""
+        if equations.symbols:
+            raise unknown(equations.symbols)
         terms = [
             (i, complex(c), [factor_index(equations, f) for f in key])
             for i, v in enumerate(equations.variables)
@@ -128,7 +131,7 @@ def factor_index(equations: MomentEquations, factor: Any) -> int:
 def mean_value(equations: MomentEquations, polynomial: Polynomial, values: np.ndarray) -> complex:
     """The value of a polynomial of means and covariances."""
     point = np.concatenate([values, values.conj()])
-    return complex(sum(c * np.prod(point[[factor_index(equations, f) for f in key]]) for key, c in polynomial.items()))
+    return number(sum(c * np.prod(point[[factor_index(equations, f) for f in key]]) for key, c in polynomial.items()))
 
 
 def steady_moments(
@@ -199,6 +202,23 @@ def stability(equations: MomentEquations, values: np.ndarray) -> np.ndarray:
     return eigenvalues[np.argsort(-eigenvalues.real, kind="stable")]
 
 
+def _regression(equations: MomentEquations, values: np.ndarray) -> np.ndarray:
+    """Derivatives of the means' drift by the means, over all letters."""
+    letters = equations.letters
+    if not equations.symmetric:
+        at = [factor_index(equations, (x,)) for x in letters]
+        return Flow.of(equations).jacobian(values)[np.ix_(at, at)]
+    G = np.zeros((len(letters), len(letters)), dtype=complex)
+    for i, x in enumerate(letters):
+        drift = equations.mean_with_charges(equations.adjoint_liouvillian(equations.operator([x])))
+        for key, c in drift.items():
+            for k, factor in enumerate(key):
+                others = (*key[:k], *key[k + 1 :])
+                if len(factor) == 1 and all(map(equations.kept, others)):
+                    G[i, letters.index(factor[0])] += mean_value(equations, {others: c}, values)
+    return G
+
+
 def moment_spectrum(equations: MomentEquations, values: np.ndarray, operator: Operator, omega: Any) -> np.ndarray:
     """Spectrum of a mode by regression: ``S(ω) = ∫ ⟨A†(t+τ) A(t)⟩ e^{−iωτ} dτ`` in a steady state.
 
@@ -229,15 +249,12 @@ def moment_spectrum(equations: MomentEquations, values: np.ndarray, operator: Op
     if equations.order != 2:
         raise ValueError(f"Argument `equations` must be of order 2 for spectra, but is of order {equations.order}.")
     letters = equations.letters
-    flow = Flow.of(equations)
-    J = flow.jacobian(values)
-    at = [factor_index(equations, (x,)) for x in letters]
-    G = J[np.ix_(at, at)]
+    G = _regression(equations, values)
     equal_time = np.array([
         mean_value(equations, equations.correlation(equations.operator([x]), operator), values) for x in letters
     ])  # fmt: skip
     row = np.zeros(len(letters), dtype=complex)  # A† in terms of the letters
-    for monomial, c in equations.mean(operator.dag()).items():
+    for monomial, c in equations.mean_with_charges(operator.dag()).items():
         if len(monomial) == 1 and len(monomial[0]) == 1:
             row[letters.index(monomial[0][0])] += c
         elif monomial:

@@ -29,6 +29,8 @@ import numpy as np
 from .algebra import Boson, Levels, Operator, Site
 from .ensembles import Each, Ensemble, Slot, Unit, without_last
 from .states import vacuum
+from .symbols import is_symbolic, size, substituted, text, tidy
+from .symmetry import Charges
 from .system import System
 
 Letter = tuple[Site, Any]
@@ -97,10 +99,15 @@ def product(a: Polynomial, b: Polynomial) -> Polynomial:
     return out
 
 
-def cleaned(polynomial: Polynomial) -> Polynomial:
-    """Without what cancels."""
-    largest = max((abs(c) for c in polynomial.values()), default=0.0)
-    return {key: c for key, c in polynomial.items() if abs(c) > NEGLIGIBLE * largest}
+def largest(polynomial: Polynomial) -> float:
+    """Modulus of the largest coefficient."""
+    return max(map(size, polynomial.values()), default=0.0)
+
+
+def cleaned(polynomial: Polynomial, scale: float | None = None) -> Polynomial:
+    """Without what cancels, of terms as large as `scale`; its own by default."""
+    scale = largest(polynomial) if scale is None else scale
+    return {key: c for key, c in polynomial.items() if size(c) > NEGLIGIBLE * scale}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +120,20 @@ class MomentEquations:
         Symbolic and constant in time.
     order : {1, 2}
         1: means only; 2: covariances, too.
+    symmetric : bool
+        Keep only variables that the system's U(1) symmetries leave as they are.  The others stay zero if they are zero
+        at the start and nobody looks, so that evolution, steady states and spectra are the same with fewer equations.
 
     Raises
     ------
     ValueError
-        For matrices, time-dependent operators, another order, or a site without moments.
+        For matrices, time-dependent operators, another order, a site without moments, or `symmetric` without a
+        symmetry.
     """
 
     system: System
     order: int = 2
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2) or isinstance(self.order, bool):
@@ -133,6 +145,18 @@ class MomentEquations:
             )
         if self.system.time_dependent:
             raise ValueError("Argument `system` must be constant in time for moments, but has coefficients.")
+        if self.symmetric:
+            self._charges  # noqa: B018 (an error is due here)
+
+    @cached_property
+    def _charges(self) -> Charges:
+        return Charges(self.system)
+
+    def kept(self, variable: Variable) -> bool:
+        """Is it one of the variables, or the conjugate of one?  Not if it is charged, and `symmetric`."""
+        if not self.symmetric:
+            return True
+        return all(map(self._charges.neutral, self.operator(variable).terms))
 
     @cached_property
     def letters(self) -> list[Letter]:
@@ -152,7 +176,8 @@ class MomentEquations:
             (x, y)
             for i, x in enumerate(self.letters)
             for y in self.letters[i:]
-            if x[0] != y[0] or isinstance(x[0], Boson) or (isinstance(x[0], Ensemble) and x[0].N > 1)
+            if (x[0] != y[0] or isinstance(x[0], Boson) or (isinstance(x[0], Ensemble) and x[0].N != 1))
+            and self.kept((x, y))
         ]
 
     @cached_property
@@ -167,10 +192,21 @@ class MomentEquations:
     def variables(self) -> list[Variable]:
         """Independent variables: of two that are complex conjugates, the first."""
         out: list[Variable] = []
-        for v in (*((x,) for x in self.letters), *self.pairs):
+        for v in (*((x,) for x in self.letters if self.kept((x,))), *self.pairs):
             if self.conjugate(v) not in out:
                 out.append(v)
         return out
+
+    @cached_property
+    def _charged(self) -> set[Variable]:
+        """Means that are zero by symmetry."""
+        return {(x,) for x in self.letters if not self.kept((x,))}
+
+    def _neutral(self, polynomial: Polynomial) -> Polynomial:
+        """Without products of means that are zero by symmetry."""
+        if not self._charged:
+            return polynomial
+        return {key: c for key, c in polynomial.items() if self._charged.isdisjoint(key)}
 
     def conjugate(self, variable: Variable) -> Variable:
         """The variable with the complex conjugate value."""
@@ -197,9 +233,13 @@ class MomentEquations:
 
     def mean(self, operator: Operator) -> Polynomial:
         """⟨O⟩ as a polynomial of means and covariances, cumulants above the order being zero."""
+        return self._neutral(self.mean_with_charges(operator))
+
+    def mean_with_charges(self, operator: Operator) -> Polynomial:
+        """The same with means that are zero by symmetry, which tell how small ones would evolve."""
         out: Polynomial = {}
         for monomial, coefficient in operator.terms.items():
-            choices: list[tuple[tuple[Letter, ...], complex]] = [((), complex(coefficient))]
+            choices: list[tuple[tuple[Letter, ...], complex]] = [((), _scalar(coefficient))]
             for site, element in monomial:
                 options: list[tuple[tuple[Letter, ...], complex]] = []
                 if isinstance(site, Boson):
@@ -244,22 +284,64 @@ class MomentEquations:
         out: dict[Variable, Polynomial] = {}
         for v in self.variables:
             if len(v) == 1:
-                out[v] = of_mean[v[0]]
+                out[v] = {key: tidy(c) for key, c in of_mean[v[0]].items()}
                 continue
             x, y = v
             total = dict(self.mean(self.adjoint_liouvillian(self.operator([x, y]))))
-            scale = max(map(abs, total.values()), default=0.0)
+            scale = largest(total)
             add_to(total, product(of_mean[x], {((y,),): 1.0}), -1.0)
             add_to(total, product({((x,),): 1.0}, of_mean[y]), -1.0)
-            out[v] = {key: c for key, c in total.items() if abs(c) > NEGLIGIBLE * scale}
+            out[v] = {key: tidy(c) for key, c in cleaned(self._neutral(total), scale).items()}
         return out
+
+    def substitute(self, values: Mapping[Any, Any] | None = None, **named: Any) -> MomentEquations:
+        """The equations of `System.substitute`, without deriving them again.
+
+        Parameters
+        ----------
+        values : mapping of symbol or name to number, optional
+            What to put for the symbols.
+        **named
+            The same by name, ``equations.substitute(N=100)``.
+
+        Raises
+        ------
+        ValueError
+            If a symbol does not occur, or an ensemble is left with one member, which has other equations.
+        """
+        system = self.system.substitute(values, **named)
+        new = dict(zip(self.system.sites, system.sites, strict=True))
+        for old, site in new.items():
+            if isinstance(site, Ensemble) and site.N == 1 and old != site:
+                raise ValueError(
+                    f"Argument `values` leaves one member of {site.name!r}, which has no pairs; derive the equations "
+                    "again, from system.substitute(...)."
+                )
+        numbers = {str(s): v for s, v in {**(values or {}), **named}.items()}
+
+        def moved(v: Variable) -> Variable:
+            return tuple((new[site], element) for site, element in v)
+
+        out = MomentEquations(system, self.order, self.symmetric)
+        drift = {
+            moved(v): {tuple(map(moved, key)): substituted(c, numbers) for key, c in polynomial.items()}
+            for v, polynomial in self.drift.items()
+        }
+        # three different members of two: falling factors are 0
+        out.__dict__["drift"] = {v: cleaned(polynomial) for v, polynomial in drift.items()}
+        return out
+
+    @property
+    def symbols(self) -> list[str]:
+        """Names of the symbols in the system."""
+        return self.system.symbols
 
     def correlation(self, left: Operator, right: Operator) -> Polynomial:
         """⟨AB⟩ − ⟨A⟩⟨B⟩."""
         total = dict(self.mean(left * right))
-        scale = max(map(abs, total.values()), default=0.0)
+        scale = largest(total)
         add_to(total, product(self.mean(left), self.mean(right)), -1.0)
-        return {key: c for key, c in total.items() if abs(c) > NEGLIGIBLE * scale}
+        return cleaned(total, scale)
 
     def response(self, L: Operator) -> dict[Variable, tuple[Polynomial, Polynomial]]:
         """What a measurement of L does: c and d of every independent variable, ``g = √η (e^{−iφ} c + e^{iφ} d)``.
@@ -267,6 +349,8 @@ class MomentEquations:
         ``c_x = ⟨xL⟩ − ⟨x⟩⟨L⟩`` and ``d_x = ⟨L†x⟩ − ⟨L†⟩⟨x⟩``; of a covariance, ``c_xy`` is that of the product less
         ``m_x c_y + m_y c_x``.  Those without noise are left out, means never.
         """
+        if self.symmetric:
+            raise ValueError("Argument `symmetric` must be left out for measurements, which break the symmetry.")
 
         def both(letters: Sequence[Letter]) -> tuple[Polynomial, Polynomial]:
             X = self.operator(letters)
@@ -282,10 +366,10 @@ class MomentEquations:
             parts = []
             for k, whole in enumerate(both(v)):
                 total = dict(whole)
-                scale = max(map(abs, total.values()), default=0.0)
+                scale = largest(total)
                 add_to(total, product({((x,),): 1.0}, of_mean[y][k]), -1.0)
                 add_to(total, product({((y,),): 1.0}, of_mean[x][k]), -1.0)
-                parts.append({key: c for key, c in total.items() if abs(c) > NEGLIGIBLE * scale})
+                parts.append(cleaned(total, scale))
             if any(parts):
                 out[v] = (parts[0], parts[1])
         return out
@@ -310,6 +394,11 @@ class MomentEquations:
                     out[rank[v]] = value
                 elif self.conjugate(v) in rank:
                     out[rank[self.conjugate(v)]] = np.conj(value)
+                elif abs(value) > NEGLIGIBLE and v in self._charged:
+                    raise ValueError(
+                        f"Argument `initial`: in {state!r} of site {site.name!r}, {self.label(v)} is not zero as the "
+                        "symmetry asks; start from a symmetric state, or derive the equations without `symmetric`."
+                    )
         return out
 
     def label(self, variable: Variable) -> str:
@@ -330,8 +419,15 @@ class MomentEquations:
         return "\n".join(lines)
 
 
-def _number(c: complex) -> str:
+def _scalar(c: Any) -> Any:
+    """A coefficient: complex, or with symbols in it."""
+    return c if is_symbolic(c) else complex(c)
+
+
+def _number(c: Any) -> str:
     """A coefficient with its sign."""
+    if is_symbolic(c) and c.free_symbols:
+        return f"+({text(c)})"
     c = complex(c)
     if abs(c.imag) <= NEGLIGIBLE * abs(c):
         return f"{c.real:+.6g}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from numbers import Number, Real
 
 import numpy as np
@@ -24,8 +23,7 @@ class SiteState:
     def lower(self, site: Site, levels: int) -> np.ndarray:
         """Vector (levels,) or density matrix (levels, levels) in the site's first `levels` states."""
         if isinstance(site, Ensemble):  # every member in this state
-            one = self.lower(site.member, site.member.levels)
-            return reduce(np.kron, [one] * site.N)
+            return site.product(self.lower(site.member, site.member.levels))
         return _LOWERINGS[self.kind](site, levels, *self.parameters)
 
 

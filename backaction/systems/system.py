@@ -14,8 +14,9 @@ import scipy.sparse as sp
 from ..coefficients import Coefficient, evaluate, instants, same, text
 from .algebra import Operator, Site
 from .basis import Basis, ResolvedBasis, clean
-from .ensembles import Each
+from .ensembles import Each, Ensemble
 from .states import SiteState, vacuum
+from .symbols import is_symbolic, names_of, substituted, unknown
 from .terms import (
     HERMITIAN_TOLERANCE,
     Term,
@@ -152,6 +153,11 @@ class System:
                 f"Argument `H` must be Hermitian, but H − H† has an entry of {excess:.3g}; "
                 "add the Hermitian conjugate, or make loss a channel."
             )
+        if self.time_dependent and self.symbols:
+            raise ValueError(
+                f"Argument `H`: operators that depend on time must have numbers as coefficients, but the symbols "
+                f"{self.symbols} occur."
+            )
         if self.time_dependent:
             self._check_partners()
             used = {argument: text(f) for argument, f in self._coefficients.items()}
@@ -241,9 +247,70 @@ class System:
         """Sites in the order of the tensor product (by name); empty for matrices."""
         if not self.symbolic:
             return ()
-        operators = [*(t.operator for terms in self._terms.values() for t in terms), *self.observables.values()]
         local = [each.ensemble for each in self.local_channels.values()]
-        return tuple(sorted({*local, *(s for o in operators for s in o.sites)}, key=lambda s: s.name))
+        return tuple(sorted({*local, *(s for o in self._operators for s in o.sites)}, key=lambda s: s.name))
+
+    @property
+    def symbols(self) -> list[str]:
+        """Names of the symbols in coefficients and in numbers of members, which `substitute` replaces by numbers."""
+        if not self.symbolic:
+            return []
+        sizes = [s.N for s in self.sites if isinstance(s, Ensemble)]
+        return names_of([*sizes, *(c for o in self._operators for c in o.terms.values())])
+
+    @property
+    def _operators(self) -> list[Any]:
+        """H's terms, channels' terms and observables."""
+        return [*(t.operator for terms in self._terms.values() for t in terms), *self.observables.values()]
+
+    def substitute(self, values: Mapping[Any, Any] | None = None, **named: Any) -> System:
+        """Numbers (or other expressions) in the place of symbols.
+
+        Parameters
+        ----------
+        values : mapping of symbol or name to number, optional
+            What to put for the symbols.
+        **named
+            The same by name, ``system.substitute(N=100)``.
+
+        Returns
+        -------
+        System
+            Whose sites are others, if numbers of members were symbols.
+
+        Raises
+        ------
+        ValueError
+            If a symbol does not occur, or a number of members does not come out as an integer >= 1.
+        """
+        by_name = {str(s): v for s, v in {**(values or {}), **named}.items()}
+        for name in by_name:
+            if name not in self.symbols:
+                raise ValueError(f"Argument `values` must name the system's symbols {self.symbols}, but has {name!r}.")
+        new: dict[Any, Any] = {
+            s: Ensemble(s.name, substituted(s.N, by_name), s.member)
+            for s in self.sites
+            if isinstance(s, Ensemble) and is_symbolic(s.N)
+        }
+
+        def changed(operator: Operator) -> Operator:
+            return Operator({
+                tuple((new.get(s, s), x) for s, x in m): substituted(c, by_name) for m, c in operator.terms.items()
+            })  # fmt: skip
+
+        def terms(name: str) -> Any:
+            return joined([t._replace(operator=changed(t.operator)) for t in self._terms[name]])
+
+        channels: dict[str, Any] = {name: terms(f"channels[{name!r}]") for name in self.outputs}
+        for name, each in self.local_channels.items():
+            channels[name] = replace(each, ensemble=new.get(each.ensemble, each.ensemble))
+        return replace(
+            self,
+            H=terms("H"),
+            channels={name: channels[name] for name in self.channels},
+            observables={name: changed(O) for name, O in self.observables.items()},
+            parameters=self._rewritten([], ["substitute", {name: str(v) for name, v in by_name.items()}]),
+        )
 
     def lower(self, basis: Basis | None = None) -> LoweredSystem:
         """Matrices of everything in a truncated basis.
@@ -256,6 +323,8 @@ class System:
                 raise ValueError("Argument `basis` goes with symbolic operators, but this system holds matrices.")
             d = self._terms["H"][0].operator.shape[0]
             return self._lowered(ResolvedBasis((), (d,), np.arange(d)[:, None], np.arange(d), {}), to_matrix)
+        if self.symbols:
+            raise unknown(self.symbols)
         resolved = (basis or self.basis or Basis()).resolve(self.sites)
         return self._lowered(resolved, lambda operator, _: resolved.matrix(operator))
 
@@ -271,9 +340,9 @@ class System:
 
         H, H_terms = parts("H")
         lowered = {name: parts(f"channels[{name!r}]") for name in self.outputs}
-        for name, each in self.local_channels.items():  # one channel per member
-            for i in range(each.ensemble.N):
-                lowered[f"{name}_{i + 1}"] = (matrix(each.on(i), f"channels[{name!r}]"), ())
+        for name, each in self.local_channels.items():
+            for ending, L in each.jumps():
+                lowered[f"{name}_{ending}"] = (matrix(L, f"channels[{name!r}]"), ())
         return LoweredSystem(
             self,
             basis,

@@ -65,11 +65,11 @@ def check_run(step: Any, states: Any, n_jobs: Any) -> None:
         raise ValueError(f"Argument `n_jobs` must be a non-zero integer (−1 for all cores), but is {n_jobs!r}.")
 
 
-def refuse(level: str, **arguments: Any) -> None:
+def refuse(what: str, /, **arguments: Any) -> None:
     """Raise ValueError for an argument that does not go with a level."""
     for name, value in arguments.items():
         if value is not None:
-            raise ValueError(f"Argument `{name}` does not go with {level}; leave it out, or choose another level.")
+            raise ValueError(f"Argument `{name}` does not go with {what}; leave it out, or choose another level.")
 
 
 def symbolic_observables(system: System, observables: Any) -> dict[str, Operator]:

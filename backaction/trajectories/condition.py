@@ -13,7 +13,7 @@ from ..unravelings import Detector, Unraveling
 from . import ensemble, gaussian_runs, noise
 from .arguments import bin_edges, refuse
 from .feedback import Feedback
-from .levels import Level, Moments, as_level
+from .levels import Level, Moments, PhaseSpace, as_level
 from .moment_runs import PreparedMoments, prepare_moments
 from .preparation import Prepared, check_system, prepare
 from .schemes import Scheme
@@ -130,6 +130,11 @@ def condition(
     chosen = as_level(level)
     prepared: Prepared | PreparedMoments
     error = np.nan
+    if isinstance(chosen, PhaseSpace):
+        raise ValueError(
+            "Argument `level`: paths of phase space are not conditional states; condition at ba.Moments(), which is "
+            "exact for linear systems, or at ba.Density()."
+        )
     if isinstance(chosen, Moments):
         refuse("moments", scheme=scheme, feedback=feedback)
         if gaussian_runs.applies(system, detectors, chosen, step):

@@ -14,13 +14,14 @@ import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
-from . import noise
+from . import langevin, noise
 from .drive import own_numbers
 from .kernels import counting as counting_kernel
 from .kernels import density as density_kernel
 from .kernels import dicke as dicke_kernel
 from .kernels import ket as ket_kernel
 from .kernels import moments as moment_kernel
+from .kernels import phasespace as phasespace_kernel
 from .kernels.drive import Drive, no_drive
 
 Plan = (
@@ -29,7 +30,92 @@ Plan = (
     | density_kernel.DensityPlan
     | moment_kernel.MomentPlan
     | dicke_kernel.DickePlan
+    | phasespace_kernel.PhaseSpacePlan
+    | langevin.LangevinPlan
 )
+
+
+class Kernel(NamedTuple):
+    """How a plan of one type is run.
+
+    Attributes
+    ----------
+    run : callable
+        The kernel.
+    work : callable
+        (plans) -> state and scratch of a batch.
+    save : callable
+        (plan, work, expectations, states): what holds at the first edge.
+    lanes : callable
+        (plan) -> trajectories of a batch.
+    lost : str
+        What to say of a state that is not finite, with {t} and {norm}.
+    """
+
+    run: Callable[..., tuple]
+    work: Callable[[list[Any]], Any]
+    save: Callable[[Any, Any, np.ndarray, np.ndarray], None]
+    lanes: Callable[[Any], int]
+    lost: str
+
+
+_COARSE = (
+    "Trajectory state lost before t = {t:.6g} (norm {norm:.3g}): the step is far too coarse or an operator too large; "
+    "pass a smaller `step`."
+)
+KERNELS: dict[type, Kernel] = {
+    ket_kernel.KetPlan: Kernel(
+        ket_kernel.run_ket,
+        lambda plans: ket_kernel.ket_work(plans[0]),
+        lambda plan, work, e, s: ket_kernel.save(plan, work, 0, 0, e, s),
+        lambda plan: ket_kernel.LANES,
+        _COARSE,
+    ),
+    counting_kernel.CountingPlan: Kernel(
+        counting_kernel.run_counting,
+        lambda plans: counting_kernel.counting_work(plans[0]),
+        lambda plan, work, e, s: counting_kernel.save(plan, work, 0, e, s),
+        counting_kernel.lanes,
+        _COARSE,
+    ),
+    density_kernel.DensityPlan: Kernel(
+        density_kernel.run_density,
+        lambda plans: density_kernel.density_work(*plans),
+        lambda plan, work, e, s: density_kernel.save(plan, work, work.place[1], 0, e, s),
+        lambda plan: density_kernel.LANES,
+        _COARSE,
+    ),
+    moment_kernel.MomentPlan: Kernel(
+        moment_kernel.run_moments,
+        lambda plans: moment_kernel.moment_work(plans[0]),
+        lambda plan, work, e, s: moment_kernel.save(plan, work, 0, 0, e, s),
+        lambda plan: moment_kernel.LANES,
+        "Means and covariances diverge before t = {t:.6g}: pass a smaller `step`; if that does not help, cumulants of "
+        "third order must not be neglected here.",
+    ),
+    dicke_kernel.DickePlan: Kernel(
+        dicke_kernel.run_dicke,
+        lambda plans: dicke_kernel.dicke_work(plans[0]),
+        lambda plan, work, e, s: dicke_kernel.save(plan, work, 0, e),
+        lambda plan: dicke_kernel.LANES,
+        _COARSE,
+    ),
+    phasespace_kernel.PhaseSpacePlan: Kernel(
+        phasespace_kernel.run_phasespace,
+        lambda plans: phasespace_kernel.phasespace_work(plans[0]),
+        lambda plan, work, e, s: phasespace_kernel.save(plan, work, 0, e, s),
+        lambda plan: phasespace_kernel.LANES,
+        "Amplitudes diverge before t = {t:.6g}: pass a smaller `step`; if that does not help, the classical equations "
+        "have no bound.",
+    ),
+    langevin.LangevinPlan: Kernel(
+        langevin.run_langevin,
+        lambda plans: langevin.langevin_work(plans[0]),
+        lambda plan, work, e, s: langevin.save(plan, work, 0, e, s),
+        langevin.lanes,
+        "Values diverge before t = {t:.6g}: pass a smaller `step`; if that does not help, the equations have no bound.",
+    ),
+}
 
 
 class Run(NamedTuple):
@@ -89,14 +175,12 @@ class Job:
 
     @property
     def lanes(self) -> int:
-        plan = self.runs[0].plan
-        if isinstance(plan, counting_kernel.CountingPlan):
-            return counting_kernel.lanes(plan)
-        if isinstance(plan, moment_kernel.MomentPlan):
-            return moment_kernel.LANES
-        if isinstance(plan, dicke_kernel.DickePlan):
-            return dicke_kernel.LANES
-        return ket_kernel.LANES if self.is_vector else density_kernel.LANES
+        return self.kernel.lanes(self.runs[0].plan)
+
+    @property
+    def kernel(self) -> Kernel:
+        """What runs its plans."""
+        return KERNELS[type(self.runs[0].plan)]
 
     @property
     def is_vector(self) -> bool:
@@ -228,19 +312,8 @@ def run_batch(job: Job, first: int) -> Batch:
     lanes = job.lanes
     live = _LIVE.get(job.key)
     rngs = tuple(noise.generator(job.seed, first + lane) for lane in range(lanes))
-    kernel: Callable = ket_kernel.run_ket if job.is_vector else density_kernel.run_density
-    plan0 = job.runs[0].plan
-    work: Any
-    if isinstance(plan0, counting_kernel.CountingPlan):
-        kernel, work = counting_kernel.run_counting, counting_kernel.counting_work(plan0)
-    elif isinstance(plan0, moment_kernel.MomentPlan):
-        kernel, work = moment_kernel.run_moments, moment_kernel.moment_work(plan0)
-    elif isinstance(plan0, dicke_kernel.DickePlan):
-        kernel, work = dicke_kernel.run_dicke, dicke_kernel.dicke_work(plan0)
-    elif isinstance(plan0, ket_kernel.KetPlan):
-        work = ket_kernel.ket_work(plan0)
-    else:
-        work = density_kernel.density_work(*(r.plan for r in job.runs))  # type: ignore[arg-type]
+    kernel, plan0 = job.kernel, job.runs[0].plan
+    work = kernel.work([r.plan for r in job.runs])
     if not job.counts:
         work.words[:] = noise.words(rngs)
     _start(job, work, rngs, first)
@@ -252,16 +325,7 @@ def run_batch(job: Job, first: int) -> Batch:
         work = _give(job.given, work, current, first, kept)
     expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)
     states = np.zeros((job.n_saved if job.states else 0, lanes, size), dtype=complex)
-    if job.counts:
-        counting_kernel.save(plan0, work, 0, expectations, states)
-    elif isinstance(plan0, moment_kernel.MomentPlan):
-        moment_kernel.save(plan0, work, 0, 0, expectations, states)
-    elif isinstance(plan0, dicke_kernel.DickePlan):
-        dicke_kernel.save(plan0, work, 0, expectations)
-    elif job.is_vector:
-        ket_kernel.save(plan0, work, 0, 0, expectations, states)
-    else:
-        density_kernel.save(plan0, work, work.place[1], 0, expectations, states)
+    kernel.save(plan0, work, expectations, states)
     saved = 1
     clicks: list[tuple[np.ndarray, np.ndarray]] = []
     times, owner = np.empty(256), np.empty((256, 2), dtype=np.int64)
@@ -281,7 +345,7 @@ def run_batch(job: Job, first: int) -> Batch:
             b0 = run_.first + offset
             n = min(block, run_.n_bins - offset)
             n_save = (b0 + n) // job.save_every - b0 // job.save_every
-            times, owner, count = kernel(
+            times, owner, count = kernel.run(
                 plan,
                 work,
                 rngs,
@@ -304,15 +368,7 @@ def run_batch(job: Job, first: int) -> Batch:
                 clicks.append((times[:count].copy(), owner[:count].copy()))
             weight = work.norm if job.is_vector else work.trace
             if not np.all(np.isfinite(weight[:kept])) or np.any(weight[:kept] <= 0):
-                if isinstance(plan, moment_kernel.MomentPlan):
-                    raise FloatingPointError(
-                        f"Means and covariances diverge before t = {job.edges[b0 + n]:.6g}: pass a smaller `step`; if "
-                        "that does not help, cumulants of third order must not be neglected here."
-                    )
-                raise FloatingPointError(
-                    f"Trajectory state lost before t = {job.edges[b0 + n]:.6g} (norm {weight[:kept].min():.3g}): "
-                    "the step is far too coarse or an operator too large; pass a smaller `step`."
-                )
+                raise FloatingPointError(kernel.lost.format(t=job.edges[b0 + n], norm=weight[:kept].min()))
             if live:
                 live.advance(kept, n)
     steps = sum(r.n_bins * r.plan.n_sub for r in job.runs)

@@ -92,9 +92,35 @@ class Dicke:
     basis: Basis | None = None
 
 
-Level = Ket | Density | Moments | Dicke
-BY_NAME: dict[str, type[Ket] | type[Density] | type[Moments] | type[Dicke]] = {
-    "ket": Ket, "density": Density, "moments": Moments, "dicke": Dicke,
+@dataclass(frozen=True)
+class PhaseSpace:
+    """Classical amplitudes with vacuum noise, truncated Wigner: bosons at large numbers, arrays of hundreds of modes.
+
+    Averages over paths are those of the Wigner function without its derivatives above the second: exact for linear
+    systems, else good where amplitudes are large against the vacuum's.  For channels of degree 2 the constant of the
+    diffusion is left out, too: D[a²] spreads α by 2|α|² in place of 2|α|² − 1, which a run warns of where it matters.
+    H has degree ≤ 4 in a and a†, channels degree ≤ 2, nothing depends on time.
+
+    A path is not a conditional state: observables along it are their Weyl symbols, |α|² − 1/2 for a†a.  Its record
+    is made by input and output, ``L + vacuum``, from the vacuum that drives the modes: homodyne and heterodyne
+    detectors, no counting, no conditioning.
+
+    Initial states are drawn from their Wigner functions, trajectory by trajectory: the vacuum, coherent and thermal
+    states.  Arrays, (n_modes,) or (ntraj, n_modes), are amplitudes to start from as they are.
+
+    Notes
+    -----
+    Heun's rule for the drift, the noise taken where a step begins (Itô): weak order 2 where the noise does not depend
+    on the amplitudes, else 1.  The step is chosen from the drift linearised about the start, and a run warns if
+    that has become faster since.  An oscillation of frequency ω is shifted by about ω (ω dt)²/6.
+
+    Gardiner and Zoller, *Quantum Noise*, chapter 4; Polkovnikov, Ann. Phys. 325, 1790 (2010).
+    """
+
+
+Level = Ket | Density | Moments | Dicke | PhaseSpace
+BY_NAME: dict[str, type[Ket] | type[Density] | type[Moments] | type[Dicke] | type[PhaseSpace]] = {
+    "ket": Ket, "density": Density, "moments": Moments, "dicke": Dicke, "phasespace": PhaseSpace,
 }  # fmt: skip
 
 
@@ -102,11 +128,11 @@ def as_level(level: Any) -> Level | None:
     """A level from its shorthand; None for "auto"."""
     if level == "auto":
         return None
-    if isinstance(level, (Ket, Density, Moments, Dicke)):
+    if isinstance(level, (Ket, Density, Moments, Dicke, PhaseSpace)):
         return level
     if isinstance(level, str) and level in BY_NAME:
         return BY_NAME[level]()
     raise ValueError(
-        'Argument `level` must be "auto", "ket", "density", "moments", "dicke", ba.Ket(), ba.Density(), ba.Moments() '
-        f"or ba.Dicke(), but is {level!r}."
+        'Argument `level` must be "auto", "ket", "density", "moments", "dicke", "phasespace", ba.Ket(), ba.Density(), '
+        f"ba.Moments(), ba.Dicke() or ba.PhaseSpace(), but is {level!r}."
     )

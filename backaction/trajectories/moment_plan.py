@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..systems.moments import MomentEquations, Polynomial, Variable
+from ..systems.moments import MomentEquations, Polynomial
 from ..unravelings import Detector
 from .kernels.moments import MomentPlan
 from .plan import substeps
+from .polynomials import Products, row_table
 
 #: Largest table of a turning local oscillator, in numbers.
 MAX_TABLE = 5e7
-
-
-class Products:
-    """Nodes of polynomials: shared products of variables."""
-
-    def __init__(self, equations: MomentEquations) -> None:
-        variables = equations.variables
-        self.n = len(variables)
-        self.node: dict[Variable, int] = {}
-        for i, v in enumerate(variables):
-            self.node[equations.conjugate(v)] = self.n + i
-        for i, v in enumerate(variables):  # a Hermitian one is its own conjugate
-            self.node[v] = i
-        self.factors: dict[tuple[int, int], int] = {}
-
-    def of(self, key: tuple[Variable, ...]) -> int:
-        """The node of a product."""
-        if not key:
-            return 2 * self.n
-        nodes = sorted(self.node[v] for v in key)
-        out = nodes[0]
-        for other in nodes[1:]:
-            pair = (out, other)
-            if pair not in self.factors:
-                self.factors[pair] = 2 * self.n + 1 + len(self.factors)
-            out = self.factors[pair]
-        return out
 
 
 def moment_plan(
@@ -96,38 +70,20 @@ def moment_plan(
     multiplicative = any(
         factor in fed for r in responses for parts in r.values() for part in parts for key in part for factor in key
     )
-    terms = [[(products.of(key), c) for key, c in row.items()] for row in rows]
+    terms = [products.row(row) for row in rows]
     needed.append(len(products.factors))
-    terms += [[(products.of(key), c) for key, c in row.items()] for row in observables.values()]
+    terms += [products.row(row) for row in observables.values()]
     needed.append(len(products.factors))
 
     rank = {v: i for i, v in enumerate(means)}
     of_mean = {equations.conjugate(v): len(noisy) + i for v, i in rank.items()} | rank
     n_sub = substeps(width, step)
-    measurements = [
-        (k, part, d)
-        for k, d in enumerate(detectors)
-        for part in range(2 if d.kind == "heterodyne" else 1)  # the second is a quarter of a turn ahead
-    ]
-    turning = any(d.time_dependent for d in detectors)
-    n_steps = n_bins * n_sub if turning else 1
-    if 2.0 * n_steps * len(measurements) > MAX_TABLE:
-        raise ValueError(
-            f"Argument `times` spans {n_steps:.2g} steps of a turning local oscillator in one run; continue shorter "
-            "runs with `initial`, or pass a longer `step`."
-        )
-    middle = t0 + width / n_sub * (np.arange(n_steps) + 0.5)
-    phases = np.array([d.phase_at(middle) + part * np.pi / 2 for _, part, d in measurements]).reshape(-1, n_steps)
+    measurements = real_measurements(detectors)
     halves = [1.0 if d.kind == "homodyne" else 2.0 for _, _, d in measurements]
-    flat = [term for row in terms for term in row]
     return MomentPlan(
         ptr=np.zeros((1, n + 1), dtype=np.int64),
-        re=np.array([c.real for _, c in map(_complex, flat)]),
-        im=np.array([c.imag for _, c in map(_complex, flat)]),
-        row_ptr=np.cumsum([0, *map(len, terms)]).astype(np.int64),
-        row_node=np.array([node for node, _ in flat], dtype=np.int64),
-        left=np.array([a for a, _ in products.factors], dtype=np.int64),
-        right=np.array([b for _, b in products.factors], dtype=np.int64),
+        **row_table(terms),
+        **products.table(),
         needed=np.array(needed, dtype=np.int64),
         n_means=len(means),
         noisy=np.array([equations.variables.index(v) for v in noisy], dtype=np.int64),
@@ -140,7 +96,7 @@ def moment_plan(
         outputs=np.array([outputs[k] for k, _, _ in measurements], dtype=np.int64),
         part=np.array([part for _, part, _ in measurements], dtype=np.int64),
         scale=np.array([1 / np.sqrt(h) for h in halves]),
-        rotation=np.ascontiguousarray(np.stack([np.cos(phases), np.sin(phases)], axis=-1).transpose(1, 0, 2)),
+        rotation=rotation_table(measurements, t0, width / n_sub, n_bins * n_sub),
         n_observables=len(observables),
         dt=width / n_sub,
         n_sub=n_sub,
@@ -148,5 +104,20 @@ def moment_plan(
     )
 
 
-def _complex(term: tuple[int, complex]) -> tuple[int, complex]:
-    return term[0], complex(term[1])
+def real_measurements(detectors: Sequence[Detector]) -> list[tuple[int, int, Detector]]:
+    """(detector's number, part, detector): heterodyne is two, the second a quarter of a turn ahead."""
+    return [(k, part, d) for k, d in enumerate(detectors) for part in range(2 if d.kind == "heterodyne" else 1)]
+
+
+def rotation_table(measurements: Sequence[tuple[int, int, Detector]], t0: float, dt: float, n_steps: int) -> np.ndarray:
+    """cos φ and sin φ in the middle of every step, (n_steps, n_measurements, 2); one step for all if no phase turns."""
+    if not any(d.time_dependent for _, _, d in measurements):
+        n_steps = 1
+    if 2.0 * n_steps * len(measurements) > MAX_TABLE:
+        raise ValueError(
+            f"Argument `times` spans {n_steps:.2g} steps of a turning local oscillator in one run; continue shorter "
+            "runs with `initial`, or pass a longer `step`."
+        )
+    middle = t0 + dt * (np.arange(n_steps) + 0.5)
+    phases = np.array([d.phase_at(middle) + part * np.pi / 2 for _, part, d in measurements]).reshape(-1, n_steps)
+    return np.ascontiguousarray(np.stack([np.cos(phases), np.sin(phases)], axis=-1).transpose(1, 0, 2))

@@ -154,7 +154,7 @@ def prepare_moments(
         )
     outputs = [recorded.index(d) if d.recorded else -1 for d in detectors]
     means: dict[str, Polynomial] = {name: equations.mean(O) for name, O in operators.items()}
-    bound = min(default_step(equations, start[0]), *(_turn(d) for d in detectors), np.inf)
+    bound = min(default_step(equations, start[0]), *(turn(d) for d in detectors), np.inf)
     if given:
         _check_one_step(step, edges, bound)
         bound = np.inf
@@ -200,7 +200,8 @@ def default_step(equations: MomentEquations, values: np.ndarray) -> float:
     return FRACTION / rate if rate > 0 else np.inf
 
 
-def _turn(detector: Detector) -> float:
+def turn(detector: Detector) -> float:
+    """A step that is short against the turn of its local oscillator."""
     if isinstance(detector.phase, LocalOscillator) and detector.phase.frequency != 0:
         return TURN / abs(detector.phase.frequency)
     return np.inf

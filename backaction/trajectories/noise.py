@@ -22,6 +22,10 @@ def words(generators: tuple[np.random.Generator, ...]) -> np.ndarray:
     return np.ascontiguousarray(np.stack([g.bit_generator.random_raw(4) for g in generators], axis=1))
 
 
-def generator(seed: int, trajectory: int) -> np.random.Generator:
-    """The generator of one trajectory."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(trajectory,))))
+#: Further streams of a trajectory.
+START = 1
+
+
+def generator(seed: int, trajectory: int, *stream: int) -> np.random.Generator:
+    """The generator of one trajectory, or of a further stream of it."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(trajectory, *stream))))

@@ -28,7 +28,7 @@ from .arguments import (
 from .counting_plan import counting_plan, counts_only
 from .drive import choose_step, driven_plan
 from .feedback import Feedback, as_feedback, feedback_plan, short_step
-from .levels import Density, Dicke, Ket, Level, Moments, as_level
+from .levels import Density, Dicke, Ket, Level, Moments, PhaseSpace, as_level
 from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
 from .record import dataset
 from .report import warn_of_limits
@@ -184,6 +184,8 @@ def prepare(
         raise ValueError("Argument `level`: moments are for `simulate` and `condition`; choose ba.Density().")
     if isinstance(chosen, Dicke):
         raise ValueError("Argument `level`: Dicke sectors are for `simulate`; choose ba.Density() or ba.Moments().")
+    if isinstance(chosen, PhaseSpace):
+        raise ValueError("Argument `level`: phase space is for `simulate`; choose ba.Density() or ba.Moments().")
     scheme = as_scheme(scheme)
 
     lowered = system.lower(chosen.basis if chosen else None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..systems import System
+from ..systems import LangevinSystem, System
 from ..unravelings import Unraveling
 from . import ensemble
 
@@ -52,7 +52,7 @@ def _axis(edges: np.ndarray) -> Any:
 
 
 def recipe(
-    system: System,
+    system: System | LangevinSystem,
     unraveling: Unraveling,
     edges: np.ndarray,
     ntraj: int,

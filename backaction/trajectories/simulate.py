@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..systems import System
+from ..systems import LangevinSystem, System
 from ..unravelings import Unraveling
 from . import ensemble, gaussian_runs, noise
 from .arguments import bin_edges, count, refuse
 from .dicke_runs import PreparedDicke, prepare_dicke
 from .feedback import Feedback
-from .levels import Dicke, Level, Moments, as_level
+from .langevin_runs import PreparedLangevin, prepare_langevin
+from .levels import Dicke, Level, Moments, PhaseSpace, as_level
 from .moment_runs import PreparedMoments, prepare_moments
+from .phasespace_runs import PreparedPhaseSpace, prepare_phasespace
 from .preparation import Prepared, check_system, prepare
 from .report import recipe
 from .schemes import Scheme
@@ -21,9 +23,13 @@ from .tolerance import check_tolerance, step_for
 if TYPE_CHECKING:
     import xarray as xr
 
+AnyPrepared = (
+    Prepared | PreparedMoments | PreparedDicke | PreparedPhaseSpace | PreparedLangevin | gaussian_runs.Prepared
+)
+
 
 def simulate(
-    system: System,
+    system: System | LangevinSystem,
     unraveling: Unraveling | None,
     times: Any,
     ntraj: int = 1,
@@ -46,8 +52,8 @@ def simulate(
 
     Parameters
     ----------
-    system : System
-        What evolves.
+    system : System or LangevinSystem
+        What evolves; a Langevin system without a `level`.
     unraveling : Unraveling or None
         What is watched, e.g. ``ba.Heterodyne("loss_a") + ba.QuantumJumps("loss_b")``; None: nothing is.
     times : array, (n_bins + 1,)
@@ -63,12 +69,12 @@ def simulate(
 
     Other Parameters
     ----------------
-    level : {"auto", "ket", "density", "moments", "dicke"} or Ket or Density or Moments or Dicke
+    level : {"auto", "ket", "density", "moments", "dicke", "phasespace"} or Ket, Density, Moments, Dicke or PhaseSpace
         "auto": complete monitoring → state vectors; only records asked for → state vectors with hidden
         detectors; otherwise conditional density matrices.  Moments (no `scheme`, `tolerance` or `feedback`) must be
         asked for; ``states`` are then means and covariances, in ``moments``.  Linear bosonic systems in Gaussian states
         are exact there for bins of any width (detectors of constant phase), unless a `step` asks for the general
-        equations.
+        equations.  "phasespace": truncated Wigner; see `ba.PhaseSpace`.
     scheme : Splitting or Rouchon, optional
         How a step is taken; ``ba.Splitting()`` (weak order 2) if None.
     step : float, optional
@@ -103,7 +109,9 @@ def simulate(
         (heterodyne, complex) or ``I dt = √η⟨e^{−iφ}L + h.c.⟩dt + dW`` (homodyne, real).
         ``counts_<channel>`` (trajectory, bin), ``click_time_<channel>`` and ``click_count_<channel>``: clicks in
         CF's contiguous ragged form.  ``expect_<observable>`` (trajectory, time), or ``hidden_<observable>`` where
-        the state also knows what hidden detectors saw.  ``state`` if asked for.
+        the state also knows what hidden detectors saw.  ``state`` if asked for.  At level "phasespace"
+        ``expect_<observable>`` is the observable's Weyl symbol on the path, conditioned on nothing, and states are
+        ``amplitude`` (trajectory, time, mode).
         ``edge_population`` (trajectory, edge), for symbolic systems.
 
     Raises
@@ -124,7 +132,11 @@ def simulate(
     Wiseman and Milburn, *Quantum Measurement and Control*, chapter 4; [T] (3.11)–(3.15).  The scheme is a
     symmetric splitting of weak order 2; see the documentation's page on accuracy.
     """
-    unraveling = check_system(system, unraveling)
+    if isinstance(system, LangevinSystem):
+        refuse("Langevin systems, which nobody measures", unraveling=unraveling)
+        unraveling = Unraveling(())
+    else:
+        unraveling = check_system(system, unraveling)
     edges = bin_edges(times)
     ntraj = count(ntraj, "ntraj")
     seed_used = noise.entropy(seed)
@@ -133,17 +145,24 @@ def simulate(
         "n_jobs": n_jobs, "max_memory": max_memory,
     }  # fmt: skip
     chosen = as_level(level)
-    prepared: Prepared | PreparedMoments | PreparedDicke | gaussian_runs.Prepared
+    prepared: AnyPrepared
+    only_exact = {"scheme": scheme, "tolerance": tolerance, "feedback": feedback}
     if isinstance(chosen, Moments):
-        refuse("moments", scheme=scheme, tolerance=tolerance, feedback=feedback)
-    if gaussian_runs.applies(system, unraveling.detectors, chosen, step):
+        refuse("moments", **only_exact)
+    if isinstance(system, LangevinSystem):
+        refuse("Langevin systems", level=chosen, **only_exact)
+        prepared = prepare_langevin(system, edges, ntraj, seed=seed_used, **common)
+    elif gaussian_runs.applies(system, unraveling.detectors, chosen, step):
         del common["step"]
         prepared = gaussian_runs.prepare(system, unraveling.detectors, edges, ntraj, seed=seed_used, **common)
     elif isinstance(chosen, Moments):
         prepared = prepare_moments(system, unraveling, edges, ntraj, level=chosen, continues_seed=seed_used, **common)
     elif isinstance(chosen, Dicke):
-        refuse("level 'dicke'", scheme=scheme, tolerance=tolerance, feedback=feedback)
+        refuse("level 'dicke'", **only_exact)
         prepared = prepare_dicke(system, unraveling, edges, ntraj, level=chosen, **common)
+    elif isinstance(chosen, PhaseSpace):
+        refuse("level 'phasespace'", **only_exact)
+        prepared = prepare_phasespace(system, unraveling, edges, ntraj, seed=seed_used, **common)
     else:
         if tolerance is not None:
             check_tolerance(tolerance, step, feedback)

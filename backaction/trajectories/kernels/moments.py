@@ -1,9 +1,8 @@
 """Means and covariances, 16 trajectories at a time.
 
-Layout: *nodes* of 16 lanes, real and imaginary parts apart: first the variables, then their complex conjugates, the
-constant 1, and products of two earlier nodes.  *Rows* are linear combinations of nodes: the drift of every variable;
-for every measured channel ⟨L⟩ and, for every noisy variable (all means, few covariances), c and d; last the
-observables.  A heterodyne detector is two homodyne *measurements* of half the efficiency, a quarter of a turn apart.
+*Rows* of polynomials (see `polynomials`): the drift of every variable; for every measured channel ⟨L⟩ and, for every
+noisy variable (all means, few covariances), c and d; last the observables.  A heterodyne detector is two homodyne
+*measurements* of half the efficiency, a quarter of a turn apart.
 
 A step is the midpoint rule: with g = √η (e^{−iφ}c + e^{iφ}d), s = 2√η Re(e^{−iφ}⟨L⟩) and φ in the middle of the step,
 the drift of a covariance is F − Σ g_x g_y, the increment of the record dY = s dt + dW with s after half a step of the
@@ -21,8 +20,7 @@ from ..compiled import inlined, kernel
 from ..simd import add, at, fma, load16, mul, neg, splat16, store, sub
 from .lane import NOISE_STEPS
 from .normals import draw
-
-LANES = 16
+from .polynomials import LANES, combine, fill
 
 
 class MomentPlan(NamedTuple):
@@ -113,47 +111,6 @@ def moment_work(plan: MomentPlan) -> MomentWork:
         given_next=np.zeros(LANES, dtype=np.int64),
         given_stop=np.zeros(LANES, dtype=np.int64),
     )
-
-
-@inlined
-def fill(plan, work, products):
-    """Conjugates, the constant, and the first so many products of the variables at hand."""
-    n = plan.ptr.shape[1] - 1
-    for i in range(n):
-        store(work.re, (n + i) * LANES, load16(work.re, i * LANES))
-        store(work.im, (n + i) * LANES, neg(load16(work.im, i * LANES)))
-    store(work.re, 2 * n * LANES, splat16(1.0))
-    store(work.im, 2 * n * LANES, splat16(0.0))
-    for p in range(products):
-        a = at(plan.left, p) * LANES
-        b = at(plan.right, p) * LANES
-        ar = load16(work.re, a)
-        ai = load16(work.im, a)
-        br = load16(work.re, b)
-        bi = load16(work.im, b)
-        to = (2 * n + 1 + p) * LANES
-        store(work.re, to, fma(ar, br, neg(mul(ai, bi))))
-        store(work.im, to, fma(ar, bi, mul(ai, br)))
-
-
-@inlined
-def combine(plan, work, begin, end):
-    """Rows begin … end."""
-    for r in range(begin, end):
-        sr = splat16(0.0)
-        si = splat16(0.0)
-        for t in range(plan.row_ptr[r], plan.row_ptr[r + 1]):
-            i = at(plan.row_node, t) * LANES
-            vr = load16(work.re, i)
-            vi = load16(work.im, i)
-            u = splat16(at(plan.re, t))
-            v = splat16(at(plan.im, t))
-            sr = fma(u, vr, sr)
-            si = fma(u, vi, si)
-            sr = fma(neg(v), vi, sr)
-            si = fma(v, vr, si)
-        store(work.rows_re, r * LANES, sr)
-        store(work.rows_im, r * LANES, si)
 
 
 @inlined
