@@ -4,6 +4,7 @@ Arrays and labelled arrays in, labelled datasets out. Nothing here knows where a
 laboratory's plain arrays (with `bin_width`) do as well as a simulation's `xarray.DataArray`.
 """
 
+from . import residence, sidebands
 from .backaction import (
     disturbance,
     entropy,
@@ -73,11 +74,13 @@ __all__ = [
     "plot_spectrum",
     "purification_rate",
     "purity",
+    "residence",
     "reversal_rate",
     "reversals",
     "rotation_frequency",
     "scaling",
     "sense",
+    "sidebands",
     "spectrum",
     "trajectory_mean",
     "variance_decomposition",
