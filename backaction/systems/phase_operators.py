@@ -1,30 +1,40 @@
-"""Phase-operator harmonics of a mode, or of the difference of two: linear in the state, whatever the unraveling."""
+"""Harmonics of a phase or of a phase difference as operators: linear in the state, whatever the unraveling."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
 
 from .algebra import Boson
 from .basis import Basis
+from .husimi import husimi_phase_operator
 from .system import LoweredSystem, System
 from .unconditional import lower
 
+Kind = Literal["phase", "husimi"]
+
 
 def phase_operators(
-    system: System | LoweredSystem, sites: Sequence[str] | str, harmonics: int, basis: Basis | None = None
+    system: System | LoweredSystem,
+    sites: Sequence[str] | str,
+    harmonics: int,
+    basis: Basis | None = None,
+    kind: Kind = "phase",
 ) -> dict[str, sp.csr_array]:
-    """Operators ``M_1, M_2, ...`` whose means are the harmonics of a phase-operator distribution.
+    """Operators ``M_1, M_2, ...`` whose means are the harmonics of a phase distribution.
 
     Two modes: ``M_k = Σ |n₁+k, n₂−k⟩⟨n₁, n₂|``, with ``⟨M_k⟩ = E[e^{ikδφ}]`` for ``δφ = arg⟨b₁†b₂⟩``; one mode:
     ``M_k = Σ |n+k⟩⟨n|`` with the phase of a† (of ``⟨a⟩*``).  The distribution is
 
         ``P(δφ) = (1/2π) [1 + 2 Re Σ_{k≥1} ⟨M_k⟩ e^{−ikδφ}]``,
 
-    so ``q_k = ⟨M_k⟩*`` in the convention of `phase_distribution`.  Being linear in the state, the means of a run do not
-    depend on how it is unraveled; a histogram of the conditional phase arg⟨b₁†b₂⟩ does.
+    so ``q_k = ⟨M_k⟩*`` in the convention of `phase_distribution`.  For the Husimi distribution, which is broader, an
+    element is multiplied by ``Γ(n + k/2 + 1)/√(n!(n+k)!)`` for each mode, n the smaller of its two numbers.  Being
+    linear in the state, the means of a run do not depend on how it is unraveled; a histogram of the conditional phase
+    arg⟨b₁†b₂⟩ does.
 
     Parameters
     ----------
@@ -36,6 +46,8 @@ def phase_operators(
         How many, k = 1 ... `harmonics`.
     basis : Basis, optional
         The one the run uses.
+    kind : {"phase", "husimi"}
+        Distribution of the phase operator, or of the phase of the Husimi function.
 
     Returns
     -------
@@ -47,6 +59,8 @@ def phase_operators(
     ValueError
         If the sites are not one or two bosons of the system, or there are too many harmonics for the basis.
     """
+    if kind not in get_args(Kind):
+        raise ValueError(f'Argument `kind` must be "phase" or "husimi", but is {kind!r}.')
     names = (sites,) if isinstance(sites, str) else tuple(sites)
     lowered = lower(system, basis)
     places = {s.name: i for i, s in enumerate(lowered.basis.sites) if isinstance(s, Boson)}
@@ -69,6 +83,12 @@ def phase_operators(
         inside = np.flatnonzero(np.all((shifted >= 0) & (shifted < np.array(dims)), axis=1))
         rows = index[np.ravel_multi_index(tuple(shifted[inside].T), dims)]
         kept = rows >= 0
+        values = np.ones(kept.sum(), dtype=complex)
+        if kind == "husimi":
+            for axis in axes:
+                smaller = np.minimum(occupations[inside, axis], shifted[inside, axis])[kept]
+                site = lowered.basis.sites[axis]
+                values *= np.diagonal(husimi_phase_operator(site, dims[axis], k), k)[smaller]
         shape = (lowered.dim, lowered.dim)
-        out[f"M{k}"] = sp.csr_array((np.ones(kept.sum(), complex), (rows[kept], inside[kept])), shape=shape)
+        out[f"M{k}"] = sp.csr_array((values, (rows[kept], inside[kept])), shape=shape)
     return out

@@ -131,6 +131,20 @@ def test_phase_operators_of_one_mode_and_of_two():
         assert abs(two[f"M{k}"].toarray() - expected_two).max() == 0
 
 
+def test_husimi_harmonics_are_those_of_the_distribution():
+    """The same numbers as from the reduced density matrix, of one mode and of two."""
+    lowered = optomechanical_pair(**MIXED).lower(ba.Basis(levels={"a1": 2, "a2": 2, "b1": 7, "b2": 6}))
+    rng = np.random.default_rng(3)
+    psi = rng.normal(size=(lowered.dim, 2)).view(complex)[:, 0]
+    psi /= np.linalg.norm(psi)
+    for sites in ("b2", ("b1", "b2")):
+        exact = ba.systems.phase_distribution(lowered, sites, state=psi)["q"].values
+        found = phase_operators(lowered, sites, len(exact), kind="husimi")
+        # one mode: α = r e^{−iφ}, so that E[e^{−ikφ}] is the mean of what lowers n by k
+        values = np.array([psi.conj() @ (M @ psi) for M in found.values()])
+        assert np.allclose(values.conj(), exact, rtol=0, atol=1e-14)
+
+
 def test_phase_operators_see_the_phase_difference():
     """Coherent states of amplitude 3: E[e^{ikδφ}] is near e^{ikδφ}, δφ = arg⟨b₁†b₂⟩, and M_1 has its sign."""
     system = optomechanical_pair(**MIXED)
@@ -189,6 +203,11 @@ def test_rates_are_checked(change, name):
 def test_phase_operators_refuse(sites, harmonics, name):
     with pytest.raises(ValueError, match=f"Argument `{name}`"):
         phase_operators(optomechanical_pair(**MIXED), sites, harmonics, SMALL)
+
+
+def test_kinds_of_phase():
+    with pytest.raises(ValueError, match="Argument `kind`"):
+        phase_operators(optomechanical_pair(**MIXED), "b1", 1, SMALL, kind="wigner")
 
 
 def test_a_basis_that_is_too_small_warns():
