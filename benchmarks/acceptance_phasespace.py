@@ -31,6 +31,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from receiver import Receiver, Run, compare, telegraph_bias
 
 import backaction as ba
 
@@ -157,89 +158,20 @@ def currents() -> None:
     for s, n_thermal, filter_time, every, bound in ((0.2, 10.0, 6.0, 1.5, 0.08), (0.4, 0.0, 10.0, 10.0, 0.05)):
         system = pair(s, n_thermal)
 
-        def run(seed: int) -> tuple[object, np.ndarray]:
+        def run(seed: int) -> Run:
             data = ba.simulate(
                 system, detectors, times, runs, seed=seed, level="phasespace", observables=("b1", "b2"),  # noqa: B023
                 step=0.02, n_jobs=2, max_memory="4 GiB", progress=False,
             )  # fmt: skip
-            powers = ba.analysis.sidebands.sideband_powers(
-                data["current_cavity_1"], data["current_cavity_2"], LINES, filter_time, every=every  # noqa: B023
-            )  # fmt: skip
-            return powers.sel(time=slice(DISCARD, None)), differences(data)[0]
+            return data["current_cavity_1"], data["current_cavity_2"], *differences(data)
 
-        powers, difference = run(CALIBRATION)
-        calibration = ba.analysis.sidebands.calibrate_sidebands(powers, difference, times, HALF_WIDTH)
-        decoded, true = [], []
-        for seed in SEEDS:
-            powers, difference = run(seed)
-            decoded.append(ba.analysis.sidebands.decode_sidebands(powers, calibration)["state"].values)
-            true.append(difference)
-        name = f"s = {s}, n_th = {n_thermal:g}"
-        p, tau = report(name, decoded, true, times, powers["time"].values)
+        name, receiver = f"s = {s}, n_th = {n_thermal:g}", Receiver(LINES, filter_time, every, DISCARD, HALF_WIDTH)
+        p, tau, model = compare(name, receiver, run(CALIBRATION), [run(seed) for seed in SEEDS])
         if abs(p[0] - p[1]) > bound:
             FAILED.append(f"{name}: P(0)")
         if s == 0.2 and not all(1 / 1.5 <= mine / theirs <= 1.5 for mine, theirs in tau):
             FAILED.append(f"{name}: residence times")
-        telegraph_bias(tau, calibration, filter_time, every, times)
-
-
-def telegraph_bias(
-    tau: list[tuple[float, float]], calibration: object, filter_time: float, every: float, times: np.ndarray
-) -> None:
-    """The same for a telegraph signal of the rates of the amplitudes: what the noise alone does to the times."""
-    bins = 0.5 * (times[1:] + times[:-1])
-    width = times[1] - times[0]
-    amplitudes = np.zeros(2)
-    for hidden, line in ((0, 0), (3, 1)):  # near 0 and near π: the sideband that is lit
-        power = np.exp(calibration["level"].sel(hidden=hidden).values[line])
-        amplitudes[line] = np.sqrt(max(power - 1, 0) / (2 * np.sqrt(np.pi) * filter_time))
-
-    def run(seed: int) -> tuple[object, np.ndarray]:
-        rng = np.random.default_rng(seed)
-        rates = (1 / tau[0][1], 1 / tau[1][1])
-        state = ba.analysis.residence.telegraph(
-            rates, bins.size * width, width, n_trajectories=RUNS["currents"][0], rng=rng
-        )["state"].values  # fmt: skip
-        lines = [amplitudes[k] * (state == k) * np.exp(-1j * LINES[k] * bins) for k in (0, 1)]
-        noise = rng.normal(size=(2, *state.shape, 2)).view(complex)[..., 0] / np.sqrt(2 * width)
-        both = [(lines[0] + sign * lines[1]) / np.sqrt(2) + n for sign, n in zip((1, -1), noise, strict=True)]
-        powers = ba.analysis.sidebands.sideband_powers(*both, LINES, filter_time, every=every, bin_width=width)
-        return powers.sel(time=slice(DISCARD, None)), np.pi * state
-
-    powers, angle = run(CALIBRATION)
-    model = ba.analysis.sidebands.calibrate_sidebands(powers, angle, bins, HALF_WIDTH)
-    decoded, true = [], []
-    for seed in SEEDS:
-        powers, angle = run(1000 + seed)
-        decoded.append(ba.analysis.sidebands.decode_sidebands(powers, model)["state"].values)
-        true.append(angle)
-    report("  telegraph signal", decoded, true, bins, powers["time"].values)
-
-
-def report(
-    name: str, decoded: list, true: list, times: np.ndarray, at: np.ndarray
-) -> tuple[tuple[float, float], list[tuple[float, float]]]:
-    """Currents against amplitudes on the same runs."""
-    seen, difference = np.concatenate(decoded), np.concatenate(true)
-    state = ba.analysis.residence.assign(difference, HALF_WIDTH)
-    nearest = np.clip(np.rint(np.interp(at, times, np.arange(times.size))).astype(int), 0, times.size - 1)
-    late = times >= DISCARD
-    matrix = ba.analysis.residence.confusion(seen, state[:, nearest])
-    of_amplitudes = ba.analysis.residence.residence_times(state[:, late], times[late])
-    of_currents = ba.analysis.residence.residence_times(seen, at)
-    p = [float(x.occupation_0) for x in (of_currents, of_amplitudes)]
-    e = [float(x.occupation_0_stderr) for x in (of_currents, of_amplitudes)]
-    print(f"{name}: P(0) from currents {p[0]:.3f}({e[0]:.3f}), from amplitudes {p[1]:.3f}({e[1]:.3f})")
-    print(f"  confusion P(seen | true) {np.round(matrix['probability'].values, 3).tolist()}")
-    tau = []
-    for label in ("0", "1"):
-        mine, theirs = float(of_currents[f"mean_{label}"]), float(of_amplitudes[f"mean_{label}"])
-        print(f"  residence time in {'0π'[int(label)]}: {mine:.0f} from currents, {theirs:.0f} from amplitudes,"
-              f" ratio {mine / theirs:.2f}")  # fmt: skip
-        tau.append((mine, theirs))
-    deconvolved = ba.analysis.residence.deconvolve(p[0], matrix)
-    print(f"  P(0) after deconvolution by this matrix: {float(deconvolved['occupation']):.3f}")
-    return (p[0], p[1]), tau
+        telegraph_bias(receiver, tau, model, times, runs, [CALIBRATION, *SEEDS])
 
 
 def main() -> int:
