@@ -15,9 +15,9 @@ g₀ = κ = α_L = .3, Δ = .15 (units of the mechanical frequency), from vacuum
     small: (c) in 3 × 5 × 3 × 5 levels, 1600 runs, without and with thermal occupation .5, against the master equation;
     and the steady state of a single cell
 
-*heterodyne*, *currents*: (c) with both cavities under heterodyne detection, state vectors, mechanical loss unread; states
-at 0 or π decoded from the currents against the phase of the state vector on the same paths.  Receiver fixed on seed 100
-(32 runs of T = 500, first 150 discarded); 32 runs of T = 1500 for each seed, the first 500 discarded, step 1/16.
+*heterodyne*, *currents*: (c) with both cavities under heterodyne detection, state vectors, mechanical loss unread;
+states at 0 or π decoded from the currents against the phase of the state vector on the same paths.  The receiver is
+fixed on seed 100 (32 runs of T = 500); 32 runs of T = 1500 for each seed, the first 150 discarded, step 1/16.
 
 Declared here, and not chosen for their results: seeds 0, 1, 2; 16 runs each, T = 4500 for (c) and 2500 for the others,
 the first 800 discarded, single precision (seed 0 of (c) in double, too).  Errors are those of the mean over runs,
@@ -180,7 +180,7 @@ def report(folder: Path, missed: list[str]) -> None:
         late = times >= DISCARD
         seconds = sum(float(r["cpu"]) for r in runs) / 2 / (len(runs) * RUNS) * 32 * 4500 / times[-1]
         print(
-            f"({name}), {precision}, {len(runs) * RUNS} runs; 32 of T = 4500 on 2 cores: {seconds / 60:.1f} minutes of cpu"
+            f"({name}), {precision}, {len(runs) * RUNS} runs; 32 of T = 4500 on 2 cores: {seconds / 60:.1f} min"
         )
 
         def of(key: str) -> np.ndarray:

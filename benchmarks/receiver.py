@@ -73,11 +73,11 @@ def compare(
     tau = []
     for label in ("0", "1"):
         mine, theirs = float(from_currents[f"mean_{label}"]), float(from_phases[f"mean_{label}"])
+        errors = [float(x[f"mean_{label}_stderr"]) for x in (from_currents, from_phases)]
         tau.append((mine, theirs))
         print(
-            f"  residence time in {'0π'[int(label)]}: {mine:.0f}({float(from_currents[f'mean_{label}_stderr']):.0f}) from"
-            f" currents, {theirs:.0f}({float(from_phases[f'mean_{label}_stderr']):.0f}) from phases, ratio"
-            f" {mine / theirs:.2f}"
+            f"  residence time in {'0π'[int(label)]}: {mine:.0f}({errors[0]:.0f}) from currents,"
+            f" {theirs:.0f}({errors[1]:.0f}) from phases, ratio {mine / theirs:.2f}"
         )
     right = residence.deconvolve(p[0], own, stderr=e[0])
     value, error = float(right.occupation), float(right.occupation_stderr)
