@@ -179,9 +179,7 @@ def report(folder: Path, missed: list[str]) -> None:
         times = runs[0]["times"]
         late = times >= DISCARD
         seconds = sum(float(r["cpu"]) for r in runs) / 2 / (len(runs) * RUNS) * 32 * 4500 / times[-1]
-        print(
-            f"({name}), {precision}, {len(runs) * RUNS} runs; 32 of T = 4500 on 2 cores: {seconds / 60:.1f} min"
-        )
+        print(f"({name}), {precision}, {len(runs) * RUNS} runs; 32 of T = 4500 on 2 cores: {seconds / 60:.1f} min")
 
         def of(key: str) -> np.ndarray:
             return np.concatenate([r[key] for r in runs])[:, late]  # noqa: B023
