@@ -25,3 +25,13 @@ def text(n: float) -> str:
             return f"{n:.3g} {unit}"
         n /= 1024
     return f"{n:.3g} GiB"
+
+
+def check_size(size: float, max_memory: str | float, what: str = "the result needs", more: str = "") -> None:
+    """Raise ValueError if a result of so many bytes is above the limit; `more` names further ways out."""
+    limit = in_bytes(max_memory)
+    if size > limit:
+        raise ValueError(
+            f"Argument `max_memory` is {text(limit)}, but {what} {text(size)}. Use `save_every`, fewer trajectories or "
+            f'wider bins{more}, or pass max_memory="{text(1.2 * size)}".'
+        )

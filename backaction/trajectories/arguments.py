@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ..memory import text
+from ..memory import check_size, text
 from ..systems import LoweredSystem, Operator, System
 from .levels import Density, Ket, Level
 from .plan import Roles
@@ -215,8 +215,4 @@ def check_memory(
     size = (d if isinstance(level, Ket) else d * d) if states else 0
     result = ntraj * (n_bins * (16.0 * len(roles.currents) + 8.0 * len(roles.counters)))
     result += 16.0 * ntraj * n_saved * (n_observables + size)
-    if result > limit:
-        raise ValueError(
-            f"Argument `max_memory` is {text(limit)}, but the result needs {text(result)}. Use `save_every`, fewer "
-            f'trajectories or wider bins, drop `states`, or pass max_memory="{text(1.2 * result)}".'
-        )
+    check_size(result, limit, more=", no `states`")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory import in_bytes, text
+from ..memory import check_size
 from ..systems import Ensemble, Spin, System
 from ..systems.dicke import DickeSpace
 from ..systems.states import vacuum
@@ -143,12 +143,8 @@ def prepare_dicke(
     plan = runs[0].plan
     assert isinstance(plan, DickePlan)
     size += 11 * 8.0 * span_of(plan) * (n_jobs if n_jobs > 0 else 8)
-    if size > in_bytes(max_memory):
-        raise ValueError(
-            f"Argument `max_memory` is {text(in_bytes(max_memory))}, but states and result need {text(size)}. Use "
-            "`save_every`, fewer trajectories, wider bins or fewer `n_jobs`, detectors with recorded=False, or pass "
-            f'max_memory="{text(1.2 * size)}".'
-        )
+    ways_out = ", fewer `n_jobs`, detectors with recorded=False"
+    check_size(size, max_memory, "states and result need", ways_out)
     hermitian = {name: O.hermitian for name, O in followed.items()}
     return PreparedDicke(roles, runs, edges, _start(system, roles.space, initial, plan), hermitian, save_every)
 

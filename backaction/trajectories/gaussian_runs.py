@@ -12,7 +12,7 @@ import numpy as np
 import scipy.linalg as la
 from tqdm.auto import tqdm
 
-from ..memory import in_bytes, text
+from ..memory import check_size, in_bytes, text
 from ..systems import Operator, System
 from ..systems.linear import (
     LinearModel,
@@ -141,13 +141,7 @@ def prepare(
     n_recorded = sum(d.recorded for d in detectors)
     n_variables = n // 2 * (n + 3) if states else 0  # at most
     size = 16.0 * ntraj * (n_bins * n_recorded * copies + (n_bins // save_every + 1) * (len(operators) + n_variables))
-    limit = in_bytes(max_memory)
-    if size > limit:
-        raise ValueError(
-            f"Argument `max_memory` is {text(limit)}, but the result needs {text(size)}. Use `save_every`, fewer "
-            "trajectories or wider bins, detectors with recorded=False, or pass "
-            f'max_memory="{text(1.2 * size)}".'
-        )
+    check_size(size, max_memory, more=", detectors with recorded=False")
     mean, V = _start(model, system, initial, ntraj, seed)
     padded = np.zeros((n, -(-ntraj // LANES) * LANES))
     padded[:, :ntraj] = mean.T
@@ -159,7 +153,7 @@ def prepare(
         parts.append((first, number, known[width]))
     return Prepared(
         system, model, tuple(detectors), parts, edges, ntraj, padded, V, operators, bool(states), save_every,
-        int(n_jobs), limit,
+        int(n_jobs), in_bytes(max_memory),
     )  # fmt: skip
 
 

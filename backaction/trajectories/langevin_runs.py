@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory import in_bytes, text
+from ..memory import check_size
 from ..systems import LangevinSystem
 from . import ensemble, noise
 from .arguments import check_continues, check_run, count, last_states, stretches
@@ -97,11 +97,7 @@ def prepare_langevin(
         start = list(np.atleast_2d(values).astype(system.dtype))
     n_saved = (len(edges) - 1) // save_every + 1
     size = 16.0 * ntraj * n_saved * (len(functions) + states * n)
-    if size > in_bytes(max_memory):
-        raise ValueError(
-            f"Argument `max_memory` is {text(in_bytes(max_memory))}, but the result needs {text(size)}. Use "
-            f'`save_every`, fewer trajectories or observables, or pass max_memory="{text(1.2 * size)}".'
-        )
+    check_size(size, max_memory)
     bound = step if step is not None else FRACTION / max(_rate(system, start[0]), 1e-300)
     runs = [
         ensemble.Run(langevin_plan(system, functions, width, bound), first, n_bins, width)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory import in_bytes, text
+from ..memory import check_size
 from ..systems import System
 from ..systems.moment_states import Flow
 from ..systems.moments import MomentEquations, Polynomial
@@ -146,12 +146,7 @@ def prepare_moments(
         * ntraj
         * ((len(edges) - 1) * len(recorded) + n_saved * (len(operators) + states * len(equations.variables)))
     )
-    if size > in_bytes(max_memory):
-        raise ValueError(
-            f"Argument `max_memory` is {text(in_bytes(max_memory))}, but the result needs {text(size)}. Use "
-            "`save_every`, fewer trajectories or wider bins, detectors with recorded=False, or pass "
-            f'max_memory="{text(1.2 * size)}".'
-        )
+    check_size(size, max_memory, more=", detectors with recorded=False")
     outputs = [recorded.index(d) if d.recorded else -1 for d in detectors]
     means: dict[str, Polynomial] = {name: equations.mean(O) for name, O in operators.items()}
     bound = min(default_step(equations, start[0]), *(turn(d) for d in detectors), np.inf)

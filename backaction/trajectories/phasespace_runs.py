@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..memory import in_bytes, text
+from ..memory import check_size
 from ..systems import System
 from ..systems.system import check_site_states
 from ..systems.wigner import WignerEquations, weyl_symbol
@@ -152,12 +152,7 @@ def prepare_phasespace(
     modes = equations.modes
     n_saved = (len(edges) - 1) // save_every + 1
     size = 16.0 * ntraj * ((len(edges) - 1) * len(currents) + n_saved * (len(operators) + states * len(modes)))
-    if size > in_bytes(max_memory):
-        raise ValueError(
-            f"Argument `max_memory` is {text(in_bytes(max_memory))}, but the result needs {text(size)}. Use "
-            "`save_every`, fewer trajectories or wider bins, detectors with recorded=False, or pass "
-            f'max_memory="{text(1.2 * size)}".'
-        )
+    check_size(size, max_memory, more=", detectors with recorded=False")
     start, typical = _start(equations, initial, ntraj, seed)
     if step is None:
         step = min(default_step(equations, typical, float(edges[-1] - edges[0])), *(turn(d) for d in currents), np.inf)
