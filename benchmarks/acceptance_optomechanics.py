@@ -20,7 +20,7 @@ states at 0 or π decoded from the currents against the phase of the state vecto
 fixed on seed 100 (32 runs of T = 500); 32 runs of T = 1500 for each seed, the first 150 discarded, step 1/16.
 
 Declared here, and not chosen for their results: seeds 0, 1, 2; 16 runs each, T = 4500 for (c) and 2500 for the others,
-the first 800 discarded, single precision (in double seed 0 of (c) for its time, and *precisions*: the same paths in both).
+the first 800 discarded, single precision (in double seed 0 of (c) for its time; *precisions*: the same paths in both).
 Errors are those of the mean over runs, pooled over seeds.  Accepted if every |z| <= 3 with the reference's errors,
 P(|δφ| < π/2) <= .45 in (b), and n_a and n_b of the two precisions agree within .2 %.
 """
