@@ -45,7 +45,7 @@ EXACT_TOLERANCE = 1e-15
 DIFFUSIVE_TOLERANCE = 1e-4
 MAX_SUBSTEPS = 1e9
 #: Dimension from which state vectors beside diffusive detectors take P by a Taylor series: the propagator fills up.
-#: Its error per step, and the longest step, in units of the inverse norm of the generator.
+#: Its error per piece of a step, and the longest piece, in units of the inverse norm of the generator.
 SERIES_FROM, SERIES_ERROR, SERIES_REACH = 1000, 1e-11, 6.0
 
 
@@ -189,7 +189,7 @@ def ket_plan(
         step = default_step(lowered, roles) if roles.diffusive else reach
         step *= FIRST_ORDER_FRACTION if merged else 1.0
     series = bool(roles.diffusive) and lowered.dim >= SERIES_FROM and patterns is None
-    n_sub = substeps(width, min(step, SERIES_REACH / bound) if series and bound else step)
+    n_sub = substeps(width, step)
     dt = width / n_sub
     pack = _Pack(lowered.dim, patterns)
     drop = SPLITTING_DROP if roles.diffusive else DROP
@@ -209,7 +209,7 @@ def ket_plan(
     return KetPlan(
         *pack.arrays(),
         _ints(slots),
-        _ints([_series_order(bound * t) for t in (dt, 0.5 * dt)] if series else [0, 0]),
+        np.array([_series(bound * t) if series else (0, 0) for t in (dt, 0.5 * dt)], dtype=np.int64).T.copy(),
         generator_index,
         reach,
         np.array(kraus_index, dtype=np.int64).reshape(-1, 3),
@@ -232,13 +232,15 @@ def ket_plan(
     )
 
 
-def _series_order(x: float) -> int:
-    """Terms of the Taylor series of e^x after which the rest is below `SERIES_ERROR`."""
+def _series(x: float) -> tuple[int, int]:
+    """Terms of the Taylor series after which the rest of e^{x/pieces} is below `SERIES_ERROR`; and the pieces."""
+    pieces = max(1, math.ceil(x / SERIES_REACH))
+    x /= pieces
     term, k = x, 1
     while term > SERIES_ERROR:
         k += 1
         term *= x / k
-    return k
+    return k, pieces
 
 
 def density_plan(

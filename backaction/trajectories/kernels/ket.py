@@ -58,7 +58,7 @@ class KetPlan(NamedTuple):
     re: np.ndarray  # float64
     im: np.ndarray
     slots: np.ndarray  # (2,) operators of P(dt), P(dt/2)
-    orders: np.ndarray  # (2,) of the Taylor series in their place, 0: the operators
+    orders: np.ndarray  # (2, 2) order of the Taylor series in their place, 0: the operators; pieces of the slot
     generator: int  # operator −iH − Γ_jump/2
     reach: float  # longest time of one Taylor expansion
     kraus: np.ndarray  # (n_diffusive, 3) operators K0, K1, K2
@@ -243,18 +243,17 @@ def apply(plan, work, operator, cur):
 
 
 @inlined
-def add_product(plan, work, cur, factor, re, im, at_re, at_im, to, to_im, out_re, out_im):
-    """ψ + factor × generator × a vector, into another place; returns the squared norm."""
-    d = plan.ptr.shape[1] - 1
+def add_product(plan, base_re, base_im, at_re, at_im, factor, re, im, from_re, from_im, out_re, out_im, to_re, to_im):
+    """base + factor × generator × a vector, into another place; returns the squared norm."""
     f = splat32(factor)
     total = splat32(0.0)
-    for r in range(d):
+    for r in range(plan.ptr.shape[1] - 1):
         accr, acci = row_product(
-            plan, plan.ptr[plan.generator, r], plan.ptr[plan.generator, r + 1], re, im, at_re, at_im
+            plan, plan.ptr[plan.generator, r], plan.ptr[plan.generator, r + 1], re, im, from_re, from_im
         )
-        accr = fma(f, accr, load32(work.re, cur + r * LANES))
-        acci = fma(f, acci, load32(work.im, cur + r * LANES))
-        store(out_re, to + r * LANES, accr)
+        accr = fma(f, accr, load32(base_re, at_re + r * LANES))
+        acci = fma(f, acci, load32(base_im, at_im + r * LANES))
+        store(out_re, to_re + r * LANES, accr)
         store(out_im, to_im + r * LANES, acci)
         total = fma(accr, accr, total)
         total = fma(acci, acci, total)
@@ -262,25 +261,47 @@ def add_product(plan, work, cur, factor, re, im, at_re, at_im, to, to_im, out_re
 
 
 @inner_loop
-def apply_series(plan, work, order, time, cur):
-    """What `apply` does, by Horner's rule with the generator: where the propagator itself is not sparse.
+def series_piece(plan, work, order, time, other, base_re, base_im, at_re, at_im):
+    """Horner's rule for e^{At} of the base, into the other copy, its squared norm into `trial`.
 
     The partial sums go to and fro between the other copy and `phi`, and end in the other copy.
     """
     n = work.re.size // 2
-    other = n - cur
-    k = order
+    re, im, phi = work.re, work.im, work.phi
     total = splat32(0.0)
+    k = order
+    f = time / k
     if k % 2 == 0:
-        total = add_product(plan, work, cur, time / k, work.re, work.im, cur, cur, 0, n, work.phi, work.phi)
+        total = add_product(
+            plan, base_re, base_im, at_re, at_im, f, base_re, base_im, at_re, at_im, phi, phi, 0, n
+        )  # fmt: skip
     else:
-        total = add_product(plan, work, cur, time / k, work.re, work.im, cur, cur, other, other, work.re, work.im)
+        total = add_product(
+            plan, base_re, base_im, at_re, at_im, f, base_re, base_im, at_re, at_im, re, im, other, other
+        )
     for j in range(k - 1, 0, -1):
+        f = time / j
         if j % 2 == 0:
-            total = add_product(plan, work, cur, time / j, work.re, work.im, other, other, 0, n, work.phi, work.phi)
+            total = add_product(plan, base_re, base_im, at_re, at_im, f, re, im, other, other, phi, phi, 0, n)
         else:
-            total = add_product(plan, work, cur, time / j, work.phi, work.phi, 0, n, other, other, work.re, work.im)
+            total = add_product(plan, base_re, base_im, at_re, at_im, f, phi, phi, 0, n, re, im, other, other)
     store(work.trial, 0, total)
+
+
+@inner_loop
+def apply_series(plan, work, order, pieces, time, cur):
+    """What `apply` does, piece by piece with the generator: where the propagator itself is not sparse.
+
+    The state before the slot stays: lanes that jump begin there once more.
+    """
+    n = work.re.size // 2
+    other = n - cur
+    series_piece(plan, work, order, time / pieces, other, work.re, work.im, cur, cur)
+    for _ in range(1, pieces):
+        for i in range(0, n, LANES):
+            store(work.phi, 2 * n + i, load32(work.re, other + i))
+            store(work.phi, 3 * n + i, load32(work.im, other + i))
+        series_piece(plan, work, order, time / pieces, other, work.phi, work.phi, 2 * n, 3 * n)
 
 
 @kernel
@@ -685,8 +706,9 @@ def advance(plan, work, rngs, values, t0, first, offset, b, b_stop, save_every, 
             if work.drive.active:
                 drive_slot(plan, work, stage, at_edge, (offset + b) * plan.n_sub + s)
             half = stage == CLOSING or (n_diffusive > 0 and at_edge)
-            if plan.orders[0] > 0:
-                apply_series(plan, work, plan.orders[1 if half else 0], 0.5 * plan.dt if half else plan.dt, cur)
+            if plan.orders[0, 0] > 0:
+                k = 1 if half else 0
+                apply_series(plan, work, plan.orders[0, k], plan.orders[1, k], 0.5 * plan.dt if half else plan.dt, cur)
             else:
                 apply(plan, work, plan.slots[1] if half else plan.slots[0], cur)
             stage = BEHIND if stage == BEFORE else CLOSED
