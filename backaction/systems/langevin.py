@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,10 @@ class LangevinSystem:
                 )
         start = self.draw(np.random.default_rng(0))
         variables = tuple(self.variables) or tuple(f"x_{i}" for i in range(len(start)))
-        if len(variables) != len(start):
+        if isinstance(self.variables, str) or len(variables) != len(start) or len(set(variables)) != len(variables):
             raise ValueError(
-                f"Argument `variables` must name the {len(start)} values of `initial`, but names {len(variables)}."
+                f"Argument `variables` must be {len(start)} different names, one for each value of `initial`, but is "
+                f"{self.variables!r}."
             )
         object.__setattr__(self, "variables", variables)
         x = np.stack([start, start], axis=1)
@@ -81,8 +83,14 @@ class LangevinSystem:
         if callable(self.diffusion):
             self.evaluate(self.diffusion, x, "diffusion")
             return
-        b: np.ndarray = np.asarray(self.diffusion, dtype=self.dtype)
+        b = np.asarray(self.diffusion)
         n = len(start)
+        if b.dtype.kind not in "fiuc" or (np.iscomplexobj(b) and not self.complex_noise):
+            kind = "complex" if self.complex_noise else "real"
+            raise ValueError(
+                f"Argument `diffusion` must be {kind} numbers or a function, but is {self.diffusion!r}; complex noise"
+                " needs complex_noise=True."
+            )
         if not (b.ndim == 0 or b.shape == (n,) or (b.ndim == 2 and len(b) == n)) or not np.all(np.isfinite(b)):
             raise ValueError(
                 f"Argument `diffusion` must be a finite number, or have shape ({n},) or ({n}, m), but has {b.shape}."
@@ -114,6 +122,11 @@ class LangevinSystem:
         return out
 
 
+def _number(value: float, name: str) -> None:
+    if not isinstance(value, Real) or not np.isfinite(value):
+        raise ValueError(f"Argument `{name}` must be a finite number, but is {value!r}.")
+
+
 def classical_vdp(kappa1: float, kappa2: float, omega: float = 0.0, noise: float = 0.0) -> LangevinSystem:
     """Van der Pol oscillator with noise, [T] (2.8): ``α̇ = −iωα + κ₁α/2 − κ₂|α|²α + σ(ξ_x + iξ_y)``.
 
@@ -133,6 +146,7 @@ def classical_vdp(kappa1: float, kappa2: float, omega: float = 0.0, noise: float
     """
     gain, loss = rate(kappa1, "kappa1") ** 2, rate(kappa2, "kappa2") ** 2
     rate(noise, "noise")
+    _number(omega, "omega")
     if loss == 0:
         raise ValueError("Argument `kappa2` must be positive: nothing else ends the growth.")
     return LangevinSystem(
@@ -158,6 +172,8 @@ def adler(detuning: float, coupling: float, noise: float = 0.0) -> LangevinSyste
         Real variable ``phase`` from 0, not wrapped; observables ``phase`` and ``e_phase``, e^{iφ}.
     """
     rate(noise, "noise")
+    _number(detuning, "detuning")
+    _number(coupling, "coupling")
     return LangevinSystem(
         lambda x: detuning - coupling * np.sin(x),
         float(noise),
@@ -192,6 +208,7 @@ def kuramoto(frequencies: Any, coupling: float, noise: float = 0.0) -> LangevinS
     if omega.ndim != 1 or not omega.size or not np.all(np.isfinite(omega)):
         raise ValueError(f"Argument `frequencies` must be finite and (N,), but has shape {omega.shape}.")
     rate(noise, "noise")
+    _number(coupling, "coupling")
 
     def order(x: np.ndarray) -> np.ndarray:
         return np.exp(1j * x).mean(axis=0)
@@ -221,7 +238,7 @@ def lorentzian_frequencies(N: int, width: float) -> np.ndarray:
     width : float
         G, half the full width.
     """
-    if N < 1:
-        raise ValueError(f"Argument `N` must be at least 1, but is {N!r}.")
+    if isinstance(N, bool) or not isinstance(N, Integral) or N < 1:
+        raise ValueError(f"Argument `N` must be an integer >= 1, but is {N!r}.")
     rate(width, "width")
     return width * np.tan(np.pi * ((np.arange(N) + 0.5) / N - 0.5))

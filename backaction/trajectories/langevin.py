@@ -46,7 +46,7 @@ class LangevinWork(NamedTuple):
     norm: np.ndarray  # (lanes,) 1, or NaN where a value is not finite
     threshold: np.ndarray  # (lanes,) not used
     edges: np.ndarray  # (0, lanes)
-    hazard: np.ndarray  # (lanes,) not used
+    hazard: np.ndarray  # (lanes,) sum over steps of dt |f(x̂) − f(x)| / |x̂ − x|, taken from the last step of each bin
     likelihood: np.ndarray  # (lanes,) not used
     log_likelihood: np.ndarray  # (lanes,) not used
 
@@ -104,6 +104,11 @@ def kick(plan: LangevinPlan, work: LangevinWork, x: np.ndarray) -> Any:
     work.place[0] += 1
     half = plan.noises // 2
     xi = (w[:half] + 1j * w[half:]) * (0.5 * plan.dt) ** 0.5 if plan.system.complex_noise else w * plan.dt**0.5
+    return spread(plan, xi, x)
+
+
+def spread(plan: LangevinPlan, xi: np.ndarray, x: np.ndarray) -> Any:
+    """b(x) times noises, of which there may be one more than are needed."""
     if plan.mix is not None:
         return plan.mix @ xi[: plan.mix.shape[1]]
     return (plan.scale(x) if callable(plan.scale) else plan.scale) * xi[: len(x)]
@@ -127,11 +132,16 @@ def run_langevin(
     f, dt = plan.system.drift, plan.dt
     x = values_of(plan, work)
     for b in range(first, first + n_bins):
-        with np.errstate(over="ignore", invalid="ignore"):  # the driver reports it
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the driver reports it
             for _ in range(plan.n_sub):
                 noise = kick(plan, work, x)
                 slope = f(x)
-                x = x + 0.5 * dt * (slope + f(x + dt * slope + noise)) + noise
+                shift = dt * slope + noise
+                later = f(x + shift)
+                x, change = x + 0.5 * dt * (slope + later) + noise, later - slope
+            size = np.linalg.norm(shift, axis=0)
+            ratio = np.where(size > 0, dt * np.linalg.norm(change, axis=0) / size, 0.0)
+            work.hazard[:] += plan.n_sub * ratio
         if save_every > 0 and (b + 1) % save_every == 0:
             work.re[:], work.im[:] = x.real.ravel(), x.imag.ravel()
             save(plan, work, saved, expectations, states)

@@ -12,14 +12,15 @@ from ..memory import check_size
 from ..systems import LangevinSystem
 from . import ensemble, noise
 from .arguments import check_continues, check_run, count, last_states, stretches
-from .langevin import langevin_plan
+from .heun import longest_step, warn_of_drift
+from .langevin import langevin_plan, spread
 from .record import dataset
 
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Longest step, in units of the inverse rate of the linearised equations where they start.
-FRACTION = 0.05
+#: Starts, and displacements of each by noise, that the default step looks at.
+STARTS, KICKS = 4, 8
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class PreparedLangevin:
 
     def dataset(self, batches: list[ensemble.Batch], attrs: dict[str, Any]) -> xr.Dataset:
         """Labelled data of finished batches."""
-        n = len(self.system.variables)
-        attrs = {"level": "langevin", "step": max(r.plan.dt for r in self.runs), **attrs}
-        saved = np.concatenate([b.expectations for b in batches])
-        real = {name: not np.any(saved[:, i].imag) for i, name in enumerate(self.names)}
+        n, dt = len(self.system.variables), max(r.plan.dt for r in self.runs)
+        warn_of_drift(batches, dt)
+        attrs = {"level": "langevin", "complete": 0, "step": dt, **attrs}
+        x = np.stack(2 * [self.start[0]], axis=1)
+        functions = self.runs[0].plan.observables  # type: ignore[union-attr]
+        real = {name: not np.iscomplexobj(f(x)) for name, f in zip(self.names, functions, strict=True)}
         data = dataset(batches, self.edges, self.save_every, (), (), real, "expect", self.states, n, True, [], attrs)
         for name in self.names:
             data[f"expect_{name}"].attrs = {"long_name": f"{name} on the path", "conditioned_on": "nothing"}
@@ -87,7 +90,17 @@ def prepare_langevin(
         rngs = [noise.generator(seed, k, noise.START) for k in range(ntraj if per_trajectory else 1)]
         start = [system.draw(rng) for rng in rngs]
     else:
-        values = last_states(initial, "values") if hasattr(initial, "data_vars") else np.asarray(initial)
+        if hasattr(initial, "data_vars"):
+            names = ", ".join(system.variables)
+            if "values" in initial and initial["values"].attrs["variables"] != names:
+                raise ValueError(
+                    f"Argument `initial` is a dataset of the variables {initial['values'].attrs['variables']}, but the "
+                    f"system has {names}."
+                )
+            initial = last_states(initial, "values")
+        values = np.asarray(initial)
+        if np.iscomplexobj(values) and not system.complex_noise:
+            raise ValueError("Argument `initial` must be real for a system of real variables, but is complex.")
         if values.shape not in ((n,), (ntraj, n)) or not np.all(np.isfinite(values)):
             raise ValueError(
                 f"Argument `initial` must be a dataset with values, or finite values of the {n} variables, ({n},) or "
@@ -98,7 +111,7 @@ def prepare_langevin(
     n_saved = (len(edges) - 1) // save_every + 1
     size = 16.0 * ntraj * n_saved * (len(functions) + states * n)
     check_size(size, max_memory)
-    bound = step if step is not None else FRACTION / max(_rate(system, start[0]), 1e-300)
+    bound = step if step is not None else default_step(system, start[:STARTS], edges)
     runs = [
         ensemble.Run(langevin_plan(system, functions, width, bound), first, n_bins, width)  # type: ignore[arg-type]
         for first, n_bins, width in stretches(edges)
@@ -121,7 +134,7 @@ def _observables(system: LangevinSystem, observables: Any) -> dict[str, Callable
         chosen = {name: system.observables[name] for name in observables}
     x = np.repeat(system.draw(np.random.default_rng(0))[:, None], 2, axis=1)
     for name, function in chosen.items():
-        if not (name.isidentifier() and callable(function) and np.shape(function(x)) == (2,)):
+        if not (isinstance(name, str) and name.isidentifier() and callable(function) and np.shape(function(x)) == (2,)):
             raise ValueError(
                 f"Argument `observables[{name!r}]` must be a function from values (variables, trajectories) to "
                 "(trajectories,), under an identifier."
@@ -129,11 +142,27 @@ def _observables(system: LangevinSystem, observables: Any) -> dict[str, Callable
     return chosen
 
 
-def _rate(system: LangevinSystem, x: np.ndarray) -> float:
-    """Bound of the rates of the linearised equations: the largest response of the drift to a small change of all x."""
+def default_step(system: LangevinSystem, starts: list[np.ndarray], edges: np.ndarray) -> float:
+    """A step that is short against the rates of drift and diffusion, linearised about some starts.
+
+    Rates are responses to small changes, at the starts and where drift and noise may take them soon.
+    """
     rng = np.random.default_rng(0)
-    kicks = rng.normal(size=(len(x), 8)) / len(x) ** 0.5
-    size = 1e-6 * max(1.0, float(abs(x).max()))
-    base: np.ndarray = np.repeat(x[:, None], 8, axis=1).astype(system.dtype)
-    change = (system.drift(base + size * kicks) - system.drift(base)) / size
-    return float(np.max(np.linalg.norm(change, axis=0) / np.linalg.norm(kicks, axis=0)))
+    n, wide = len(starts[0]), float(np.diff(edges).max())
+    x: np.ndarray = np.repeat(np.stack(starts, axis=1).astype(system.dtype), KICKS, axis=1)
+    plan = langevin_plan(system, {}, wide, wide)
+    rate = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(3):
+            change = 1e-6 * max(1.0, float(abs(x).max())) * rng.normal(size=x.shape) / n**0.5
+            size = np.linalg.norm(change, axis=0)
+            fields = [(system.drift, 1)] + ([(system.diffusion, 2)] if callable(system.diffusion) else [])
+            for function, power in fields:
+                response = np.linalg.norm(function(x + change) - function(x), axis=0) / size
+                rate = max(rate, float(np.max(response, initial=0.0, where=np.isfinite(response))) ** power)
+            w = rng.normal(size=(max(1, plan.noises), x.shape[1]))
+            half = len(w) // 2
+            w = w[:half] + 1j * w[half:] if system.complex_noise and half else w
+            time = min(wide, 1 / rate) if rate > 0 else wide
+            x = x + time * system.drift(x) + time**0.5 * spread(plan, w, x)
+    return longest_step(rate, rate, 0.0, float(edges[-1] - edges[0]))

@@ -16,6 +16,7 @@ from ..systems.wigner import WignerEquations, weyl_symbol
 from ..unravelings import Detector, Unraveling
 from . import ensemble, noise
 from .arguments import check_continues, check_run, count, last_states, stretches, symbolic_observables
+from .heun import longest_step, warn_of_drift
 from .moment_runs import turn
 from .phasespace_plan import phasespace_plan
 from .preparation import check_bins
@@ -24,12 +25,6 @@ from .record import dataset
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Longest step, in units of the inverse rate of the linearised drift where it starts.
-FRACTION = 0.05
-#: By how much of a damping (or of the inverse duration of the run) a step may undamp an oscillation.
-UNDAMPED = 0.01
-#: Rate of the drift along the paths, in units of the step, above which the step is called coarse.
-COARSE = 0.15
 #: Mean |α|² of a mode under a channel of degree 2 below which the diffusion that is left out matters.
 SMALL = 1.0
 
@@ -95,14 +90,7 @@ class PreparedPhaseSpace:
         return data
 
     def _warn(self, batches: list[ensemble.Batch], dt: float) -> None:
-        rate = max(float(b.hazard.max()) for b in batches)
-        if rate > COARSE:
-            warnings.warn(
-                f"The step {dt:.3g} is coarse: along the paths the drift has grown to a rate of {rate / dt:.2g}. Pass "
-                f"step={FRACTION * dt / rate:.2g} or less.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+        warn_of_drift(batches, dt)
         intensity = np.concatenate([b.edges for b in batches]).mean(axis=0)
         small = [
             f"{site.name!r} (|α|² = {value:.2g})"
@@ -169,21 +157,11 @@ def prepare_phasespace(
 
 
 def default_step(equations: WignerEquations, values: np.ndarray, duration: float) -> float:
-    """A step that is short against the rates of the drift, linearised where it starts.
-
-    Heun's rule lets an oscillation of frequency ω grow at the rate ω (ω dt)³/8, which must stay small against its
-    damping, or against the inverse duration of the run.
-    """
+    """A step that is short against the rates of the drift, linearised where it starts."""
     J = equations.jacobian(values)
     eigenvalues = np.linalg.eigvals(J)
     rate = max(float(abs(eigenvalues).max()), float(abs(np.diag(J)).max()))
-    if rate == 0:
-        return np.inf
-    omega = abs(eigenvalues.imag)
-    damping = np.maximum(abs(eigenvalues.real), 1.0 / duration)
-    with np.errstate(divide="ignore"):
-        undamped = np.cbrt(8 * UNDAMPED * damping / omega) / omega
-    return min(FRACTION / rate, float(undamped.min()))
+    return longest_step(rate, eigenvalues.imag, abs(eigenvalues.real), duration)
 
 
 def _start(equations: WignerEquations, initial: Any, ntraj: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -146,12 +146,14 @@ def test_complex_noise_and_noise_that_depends_on_the_state():
     assert n.std(ddof=1) < 1.1
 
     growth = LangevinSystem(lambda x: 0 * x, lambda x: x, initial=np.ones(1))
-    data = ba.simulate(growth, None, [0, 0.5], 8000, seed=4, step=0.01, states=True, progress=False)
+    data = ba.simulate(growth, None, [0, 0.5], 8000, seed=4, states=True, progress=False)
+    assert data.attrs["step"] <= 0.05
     x = data["values"].values[:, -1, 0]
     assert abs(x.mean() - 1) < 5 * x.std(ddof=1) / 8000**0.5  # Stratonovich: e^{1/4}
     assert abs((x**2).mean() - np.exp(0.5)) < 5 * (x**2).std(ddof=1) / 8000**0.5
 
 
+@pytest.mark.filterwarnings("ignore:The step")
 def test_the_drift_is_of_second_order():
     system = LangevinSystem(lambda x: -np.sin(2 * x), 0.0, initial=np.array([0.9]))
     values = [
@@ -164,17 +166,29 @@ def test_the_drift_is_of_second_order():
 
 
 def test_paths_do_not_depend_on_batches_or_workers():
-    system = kuramoto(lorentzian_frequencies(20, 1.0), 1.5, 0.4)
+    system = kuramoto(lorentzian_frequencies(400, 1.0), 1.5, 0.4)  # 20 in a batch
     options = {"seed": 9, "observables": ["z"], "states": True, "progress": False}
     times = np.linspace(0, 3, 7)
-    long = ba.simulate(system, None, times, 20, n_jobs=2, **options)
-    short = ba.simulate(system, None, times, 3, **options)
+    long = ba.simulate(system, None, times, 50, n_jobs=2, **options)
+    short = ba.simulate(system, None, times, 43, **options)
     for name in ("expect_z", "values"):
-        assert np.array_equal(long[name].values[:3], short[name].values)
-    other = ba.simulate(system, None, times, 3, **{**options, "seed": 10})
+        assert np.array_equal(long[name].values[:43], short[name].values)
+    other = ba.simulate(system, None, times, 43, **{**options, "seed": 10})
     assert not np.array_equal(other["values"].values[:, 0], short["values"].values[:, 0])
-    again = ba.simulate(system, None, times, 3, initial=short, **{**options, "seed": 11})
+    again = ba.simulate(system, None, times, 43, initial=short, **{**options, "seed": 11})
     assert np.array_equal(again["values"].values[:, 0], short["values"].values[:, -1])
+
+
+def test_the_default_step():
+    """Short against the drift where noise takes it, long oscillations kept, and a warning where the drift grows."""
+    well = LangevinSystem(lambda x: x - x**3, 0.3, initial=[3**-0.5])
+    assert ba.simulate(well, None, [0, 0.9, 1.8], states=True, progress=False).attrs["step"] < 0.2
+    spin = LangevinSystem(lambda a: -1j * a, 0.0, initial=[1.0], complex_noise=True)
+    end = ba.simulate(spin, None, [0, 2000], states=True, progress=False)["values"].values[0, -1, 0]
+    assert abs(abs(end) - 1) < 0.02
+    fast = LangevinSystem(lambda x: np.stack([1 + 0 * x[0], -x[0] * x[1]]), 0.1, initial=[0.0, 1.0])
+    with pytest.warns(RuntimeWarning, match="is coarse: along the paths"):
+        ba.simulate(fast, None, np.linspace(0, 40, 21), states=True, step=0.5, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +199,10 @@ def test_paths_do_not_depend_on_batches_or_workers():
         ({"drift": lambda x: x * np.nan}, "drift"),
         ({"drift": lambda x: 1j * x}, "drift"),
         ({"diffusion": np.ones(3)}, "diffusion"),
+        ({"diffusion": 1j}, "diffusion"),
+        ({"diffusion": None}, "diffusion"),
+        ({"variables": "xy"}, "variables"),
+        ({"variables": ("x", "x")}, "variables"),
         ({"diffusion": lambda x: x[:1]}, "diffusion"),
         ({"initial": np.zeros((2, 2))}, "initial"),
         ({"initial": 1j * np.ones(2)}, "initial"),
@@ -203,8 +221,16 @@ def test_runs_that_do_not_fit():
         ba.simulate(system, ba.Homodyne("loss"), [0, 1], observables=["phase"])
     with pytest.raises(ValueError, match="Argument `observables`"):
         ba.simulate(system, None, [0, 1], observables=["n"])
-    with pytest.raises(ValueError, match="Argument `initial`"):
-        ba.simulate(system, None, [0, 1], observables=["phase"], initial=[1.0, 2.0])
+    for initial in ([1.0, 2.0], [1j], ba.simulate(LangevinSystem(np.cos, 0.0, [0.0]), None, [0, 1], states=True)):
+        with pytest.raises(ValueError, match="Argument `initial`"):
+            ba.simulate(system, None, [0, 1], observables=["phase"], initial=initial)
+    for call, name in (
+        (lambda: adler(np.nan, 1.0), "detuning"),
+        (lambda: classical_vdp(1.0, 1.0, np.nan), "omega"),
+        (lambda: lorentzian_frequencies(2.5, 1.0), "N"),
+    ):
+        with pytest.raises(ValueError, match=f"Argument `{name}`"):
+            call()
     with pytest.raises(ValueError, match="level"):
         ba.simulate(system, None, [0, 1], observables=["phase"], level="ket")
     with pytest.raises(ValueError, match="records nothing"):
