@@ -72,18 +72,21 @@ def library() -> Any:
 class Fit:
     """A fitted model of sequences (time, feature), its states in order: 0, 1, and what lies in between.
 
-    `kind` "phase": one feature, an angle. "signal": the first feature tells the order, lowest to highest.
+    `kind` "phase": one feature, an angle. "signal": the first feature tells the order, lowest to highest. `name` is that
+    of the caller's argument.
     """
 
-    def __init__(self, sequences: Any, dt: float, n_states: int, kind: str, *, patient: bool = True) -> None:
+    def __init__(
+        self, sequences: Any, dt: float, n_states: int, kind: str, *, patient: bool = True, name: str = "signal"
+    ) -> None:
         if n_states not in (2, 3):
             raise ValueError(f"Argument `n_states` must be 2 or 3, but is {n_states}.")
-        self.dt, self.kind, self.sequences = dt, kind, list(sequences)
+        self.dt, self.kind, self.sequences, self.name = dt, kind, list(sequences), name
         self.error_method = "trajectories" if len(self.sequences) >= ENOUGH_TRAJECTORIES else "curvature"
         x = np.concatenate(self.sequences)
         self.centre, self.spread = x.mean(axis=0), x.std(axis=0)
         if not np.all(self.spread > 1e-9 * np.abs(x).max(axis=0)):
-            raise ValueError("Argument `signal` must not be constant, but is: there is nothing to tell states by.")
+            raise ValueError(f"Argument `{name}` must not be constant, but is: there is nothing to tell states by.")
         z = self._scaled(x)
         lengths = [len(s) for s in self.sequences]
         for implementation in ("scaling", "log"):  # the second is slower, but bears outliers
@@ -100,13 +103,13 @@ class Fit:
             except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
                 if implementation == "log":
                     raise ValueError(
-                        f"Argument `signal` must be one that {n_states} states can describe, but the fit broke down"
+                        f"Argument `{name}` must be one that {n_states} states can describe, but the fit broke down"
                         f" ({error}); look at the signal, or use hysteresis."
                     ) from error
         model.implementation = "log"
         if patient and not share.min() >= 2:
             raise ValueError(
-                f"Argument `signal` must be one that {n_states} states can describe, but one of them stays empty"
+                f"Argument `{name}` must be one that {n_states} states can describe, but one of them stays empty"
                 f" ({share.min():.2g} of {len(z)} samples); use fewer states, or record longer."
             )
         monitor = model.monitor_
@@ -180,7 +183,8 @@ class Fit:
         k = np.array([generator[0, 1], generator[1, 0]])
         if not k.min() > 0:
             raise ValueError(
-                "Argument `signal` must show jumps in either direction, but the fitted model has none; record longer."
+                f"Argument `{self.name}` must show jumps in either direction, but the fitted model has none; record"
+                " longer."
             )
         scaled = [self._scaled(s) for s in self.sequences]
         model, before = self.model, self.model.transmat_
@@ -208,8 +212,8 @@ class Fit:
         ) / h**2  # fmt: skip
         if not (np.trace(information) > 0 and np.linalg.det(information) > 0):
             raise ValueError(
-                "Argument `signal` must determine the rates of a model, but does not; record longer, or at a finer"
-                " resolution."
+                f"Argument `{self.name}` must determine the rates of a model, but does not; record longer, or at a"
+                " finer resolution."
             )
         covariance = np.linalg.inv(information)
         n = len(scaled)

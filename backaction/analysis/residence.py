@@ -194,7 +194,8 @@ def dwell_times(
     n_states : {2, 3}
         Of `hmm` alone: 0 and pi, or 0, pi and slip; `compare_hidden_markov` tells which is better.
     discard : float
-        Times before ``times[0] + discard`` are left out, after states are assigned: a decision made there counts.
+        Times before ``times[0] + discard`` are left out, by hysteresis after states are assigned: a decision made there
+        counts.
     filter_time, level, replicates, seed
         As for `residence_times`.
     axis : int or str
@@ -226,7 +227,7 @@ def dwell_times(
         states = replace(records, values=assign(records.values, half_width))
         return _residence(drop_start(states, discard), labels, filter_time, level, replicates, seed).assign_attrs(attrs)
     records = drop_start(records, discard)
-    fit = Fit(_angle(records.values)[..., None], records.bin_width, n_states, "phase")
+    fit = Fit(_angle(records.values)[..., None], records.bin_width, n_states, "phase", name="phase_difference")
     path = _keep_last(fit.path())
     found = _residence(
         replace(records, values=path), labels, filter_time, level, replicates, seed, fit if n_states == 2 else None

@@ -44,7 +44,8 @@ def sideband_powers(
     """Power of the sum of two currents at one frequency, and of their difference at another, through a Gaussian filter.
 
     ``P_0 = |∫ g(t − t') (I_1 + I_2)/√2 e^{iω_0 t'} dt'|²`` and ``P_pi`` of the difference at ``ω_pi``; g is a Gaussian
-    whose square integrates to 1, so that white noise of level 1 has the mean power 1 (and is then exponential).
+    whose square integrates to 1 over what there is of the record, so that white noise of level 1 has the mean power 1
+    everywhere (and is exponential).
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def sideband_powers(
     frequencies : (float, float)
         ω_0 and ω_pi, where `spectrum` of the sum and of the difference has the lines.
     filter_time : float
-        Standard deviation of g, in units of time.
+        Standard deviation of g, in units of time; at least a bin.
     every : float, optional
         Time between samples of the powers, rounded to whole bins: `filter_time` by default.
     bin_width : float, optional
@@ -67,10 +68,10 @@ def sideband_powers(
     Raises
     ------
     ValueError
-        If currents are real, NaN or infinite, or do not fit each other, or a time is not positive.
+        If currents are real, NaN or infinite, or do not fit each other, a time is too short, or a frequency too high.
     """
     import xarray as xr
-    from scipy.ndimage import gaussian_filter1d
+    from scipy.ndimage import correlate1d
 
     one, two = as_records(current_1, "current_1", bin_width), as_records(current_2, "current_2", bin_width)
     if one.shape != two.shape or abs(one.bin_width - two.bin_width) > 1e-9 * one.bin_width or one.start != two.start:
@@ -83,13 +84,23 @@ def sideband_powers(
             raise ValueError(f"Argument `{name}` must be complex, the current of a heterodyne detector, but is real.")
     width = one.bin_width
     sigma = positive(filter_time, "filter_time") / width
+    lines = finite(np.asarray(frequencies, dtype=float), "frequencies")
+    if lines.shape != (2,) or np.abs(lines).max() > np.pi / width:
+        raise ValueError(
+            f"Argument `frequencies` must be two, within ±π/bin width = {np.pi / width:.6g}, but is {frequencies}."
+        )
+    if sigma < 1:
+        raise ValueError(f"Argument `filter_time` must be at least a bin, {width:.6g}, but is {filter_time}.")
     hop = max(1, round(positive(filter_time if every is None else every, "every") / width))
     times = one.start + width * np.arange(one.shape[1])
+    reach = math.ceil(4 * sigma)
+    g = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    norm = correlate1d(np.ones(one.shape[1]), g**2, mode="constant")
     powers = []
-    for sign, frequency in zip((1, -1), frequencies, strict=True):
+    for sign, frequency in zip((1, -1), lines, strict=True):
         turned = demodulate((one.values + sign * two.values) / math.sqrt(2), times, frequency)
-        smooth = gaussian_filter1d(turned.real, sigma, axis=1) + 1j * gaussian_filter1d(turned.imag, sigma, axis=1)
-        powers.append((2 * math.sqrt(math.pi) * sigma * width * np.abs(smooth) ** 2)[:, ::hop])
+        smooth = [correlate1d(part, g, axis=1, mode="constant") for part in (turned.real, turned.imag)]
+        powers.append((width / norm * (smooth[0] ** 2 + smooth[1] ** 2))[:, ::hop])
     thinned = Records(powers[0], hop * width, one.start, one.labelled, one.has_trajectories, one.trajectory_dims)
     attrs = {"long_name": "power of a sideband", "units": "1"}
     power_0 = _labelled(thinned, current_1, "power_0", attrs)
@@ -111,7 +122,7 @@ def calibrate_sidebands(
     times : array_like, shape (time,), optional
         Of `phase_difference`; the coordinate `time` of a DataArray by default.
     half_width : float
-        In (0, pi/2).
+        In (0, pi/2].
 
     Returns
     -------
@@ -128,6 +139,8 @@ def calibrate_sidebands(
     """
     import xarray as xr
 
+    if hasattr(phase_difference, "dims") and "time" in phase_difference.dims:
+        phase_difference = phase_difference.transpose(..., "time")
     angle = np.atleast_2d(np.asarray(getattr(phase_difference, "values", phase_difference)))
     if times is None:
         if not (hasattr(phase_difference, "coords") and "time" in phase_difference.coords):

@@ -327,8 +327,9 @@ class MomentEquations:
             moved(v): {tuple(map(moved, key)): substituted(c, numbers) for key, c in polynomial.items()}
             for v, polynomial in self.drift.items()
         }
-        # three different members of two: falling factors are 0
-        out.__dict__["drift"] = {v: cleaned(polynomial) for v, polynomial in drift.items()}
+        # numbers make more terms vanish, three different members of two say, and restore symmetries
+        kept = set(out.variables)
+        out.__dict__["drift"] = {v: cleaned(out._neutral(p)) for v, p in drift.items() if v in kept}
         return out
 
     @property

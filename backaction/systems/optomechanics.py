@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from numbers import Integral
+from typing import Any
+
+import numpy as np
 
 from .algebra import Boson, Operator, rate
 from .basis import Basis
@@ -102,8 +104,8 @@ def optomechanical_array(
     ValueError
         For a shape that is no lattice.
     """
-    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
-    if not sizes or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes):
+    sizes: tuple[Any, ...] = (shape,) if np.ndim(shape) == 0 else tuple(np.asarray(shape).tolist())
+    if not sizes or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes):
         raise ValueError(f"Argument `shape` must be a number of cells >= 1, or one for each axis, but is {shape!r}.")
     cells = {place: i for i, place in enumerate(product(*(range(n) for n in sizes)))}
     neighbours = []

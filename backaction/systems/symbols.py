@@ -89,7 +89,7 @@ def substituted(c: Any, values: Mapping[str, Any]) -> Any:
     if not is_symbolic(c):
         return c
     sympy = import_module("sympy")
-    out = c.subs({s: sympy.sympify(values[str(s)]) for s in c.free_symbols if str(s) in values})
+    out = c.subs({s: sympy.sympify(values[str(s)]) for s in c.free_symbols if str(s) in values}, simultaneous=True)
     return out if out.free_symbols else plain(out)
 
 

@@ -242,7 +242,7 @@ class System:
         """Does H or a channel depend on time?"""
         return bool(self._coefficients)
 
-    @property
+    @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Sites in the order of the tensor product (by name); empty for matrices."""
         if not self.symbolic:
@@ -354,7 +354,7 @@ class System:
             tuple(self._coefficients.values()),
         )
 
-    @property
+    @cached_property
     def hamiltonian(self) -> Operator:
         """The constant part of a symbolic H."""
         return sum(constant(self._terms["H"]), Operator({}))

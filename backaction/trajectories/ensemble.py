@@ -48,6 +48,8 @@ class Kernel(NamedTuple):
         (plan, work, expectations, states): what holds at the first edge.
     lanes : callable
         (plan) -> trajectories of a batch.
+    cost : callable
+        (plan) -> multiply-adds of a step of a batch, about.
     lost : str
         What to say of a state that is not finite, with {t} and {norm}.
     """
@@ -56,6 +58,7 @@ class Kernel(NamedTuple):
     work: Callable[[list[Any]], Any]
     save: Callable[[Any, Any, np.ndarray, np.ndarray], None]
     lanes: Callable[[Any], int]
+    cost: Callable[[Any], float]
     lost: str
 
 
@@ -69,6 +72,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: ket_kernel.ket_work(plans[0]),
         lambda plan, work, e, s: ket_kernel.save(plan, work, 0, 0, e, s),
         lambda plan: ket_kernel.LANES,
+        lambda plan: ket_kernel.LANES * plan.re.size * max(1, plan.orders[:, 0].prod()),
         _COARSE,
     ),
     counting_kernel.CountingPlan: Kernel(
@@ -76,6 +80,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: counting_kernel.counting_work(plans[0]),
         lambda plan, work, e, s: counting_kernel.save(plan, work, 0, e, s),
         counting_kernel.lanes,
+        lambda plan: counting_kernel.lanes(plan) * plan.re.size,
         _COARSE,
     ),
     density_kernel.DensityPlan: Kernel(
@@ -83,6 +88,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: density_kernel.density_work(*plans),
         lambda plan, work, e, s: density_kernel.save(plan, work, work.place[1], 0, e, s),
         lambda plan: density_kernel.LANES,
+        lambda plan: density_kernel.LANES * plan.re.size * 2 * (plan.ptr.shape[1] - 1),
         _COARSE,
     ),
     moment_kernel.MomentPlan: Kernel(
@@ -90,6 +96,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: moment_kernel.moment_work(plans[0]),
         lambda plan, work, e, s: moment_kernel.save(plan, work, 0, 0, e, s),
         lambda plan: moment_kernel.LANES,
+        lambda plan: moment_kernel.LANES * plan.re.size,
         "Means and covariances diverge before t = {t:.6g}: pass a smaller `step`; if that does not help, cumulants of "
         "third order must not be neglected here.",
     ),
@@ -98,6 +105,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: dicke_kernel.dicke_work(plans[0]),
         lambda plan, work, e, s: dicke_kernel.save(plan, work, 0, e),
         lambda plan: dicke_kernel.LANES,
+        dicke_kernel.multiply_adds,
         _COARSE,
     ),
     phasespace_kernel.PhaseSpacePlan: Kernel(
@@ -105,6 +113,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: phasespace_kernel.phasespace_work(plans[0]),
         lambda plan, work, e, s: phasespace_kernel.save(plan, work, 0, e, s),
         lambda plan: phasespace_kernel.LANES,
+        lambda plan: phasespace_kernel.LANES * plan.re.size,
         "Amplitudes diverge before t = {t:.6g}: pass a smaller `step`; if that does not help, the classical equations "
         "have no bound.",
     ),
@@ -113,6 +122,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: langevin.langevin_work(plans[0]),
         lambda plan, work, e, s: langevin.save(plan, work, 0, e, s),
         langevin.lanes,
+        langevin.multiply_adds,
         "Values diverge before t = {t:.6g}: pass a smaller `step`; if that does not help, the equations have no bound.",
     ),
 }
@@ -335,10 +345,7 @@ def run_batch(job: Job, first: int) -> Batch:
         if run_.drive.active or run_.drive.rotating:
             n_numbers = max(run_.drive.slot_targets.size, run_.drive.step_targets.size)
             work = work._replace(drive=run_.drive, numbers=np.zeros(n_numbers))
-        cost: float = run_.plan.n_sub * lanes * max(1, run_.plan.re.size) * (1 if job.is_vector else 2 * job.dim)
-        if isinstance(run_.plan, dicke_kernel.DickePlan):
-            cost = run_.plan.n_sub * dicke_kernel.multiply_adds(run_.plan)
-        block = max(1, int(BLOCK_WORK / cost))
+        block = max(1, int(BLOCK_WORK / (run_.plan.n_sub * max(1.0, kernel.cost(run_.plan)))))
         if job.counts:
             work.stretch[0] = run_.n_bins  # lanes may be ahead of the bins of a call
         for offset in range(0, run_.n_bins, block):

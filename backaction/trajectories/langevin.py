@@ -25,7 +25,7 @@ class LangevinPlan(NamedTuple):
     """What a run of one width of bins needs."""
 
     ptr: np.ndarray  # (1, n + 1): n variables
-    re: np.ndarray  # (n,) of its size is the cost of a step
+    re: np.ndarray  # (n,) not used but for its size
     system: LangevinSystem
     mix: np.ndarray | None  # (n, m) of the noises; None: each variable has its own, of strength `scale`
     scale: Any  # (n, 1) or a function
@@ -72,6 +72,11 @@ def langevin_plan(
 def lanes(plan: LangevinPlan) -> int:
     """Trajectories in a batch."""
     return max(FEWEST_LANES, min(MOST_LANES, BATCH // len(plan.re)))
+
+
+def multiply_adds(plan: LangevinPlan) -> float:
+    """As many as take the time of a step: some tens of microseconds for NumPy itself, and functions of every number."""
+    return 2e5 + 100.0 * lanes(plan) * len(plan.re)
 
 
 def langevin_work(plan: LangevinPlan) -> LangevinWork:

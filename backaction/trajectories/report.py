@@ -39,7 +39,7 @@ def warn_of_limits(
         if population > EDGE:
             warnings.warn(
                 f"The basis' edge {name!r} holds {population:.2g} of the population: raise its levels "
-                "(`levels=` of the model, or level=ba.Ket(basis=ba.Basis(levels=...))).",
+                "(`levels=` or `basis=` of the model, or level=ba.Ket(basis=ba.Basis(levels=...))).",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -49,6 +49,12 @@ def _axis(edges: np.ndarray) -> Any:
     """The edges as numpy.linspace makes them, or all of them."""
     uniform = np.array_equal(edges, np.linspace(edges[0], edges[-1], len(edges)))
     return {"linspace": [edges[0], edges[-1], len(edges)]} if uniform else edges.tolist()
+
+
+def _basis(system: System | LangevinSystem) -> dict[str, str]:
+    """The system's own basis: a cut-off can decide the physics."""
+    basis = getattr(system, "basis", None)
+    return {"basis": repr(basis)} if basis is not None else {}
 
 
 def recipe(
@@ -72,7 +78,7 @@ def recipe(
             versions[package] = "unknown"
     return json.dumps(
         {
-            "system": {"name": system.name, "parameters": dict(system.parameters)},
+            "system": {"name": system.name, "parameters": dict(system.parameters), **_basis(system)},
             "unraveling": repr(unraveling),
             "times": _axis(edges),
             "ntraj": ntraj,

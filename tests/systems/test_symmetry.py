@@ -134,3 +134,20 @@ def test_together_with_symbols() -> None:
     assert found.variables == wanted.variables
     assert len(found.variables) == 5
     np.testing.assert_allclose(steady_moments(found), steady_moments(wanted), rtol=0, atol=1e-12)
+
+
+def test_substitution_can_restore_a_symmetry():
+    """A drive e breaks a symmetry while it is a symbol; put to 0, the equations are those of the symmetric system."""
+    sympy = pytest.importorskip("sympy")
+    e = sympy.Symbol("e", real=True)
+    a, b = ba.Boson("a"), ba.Boson("b")
+
+    def system(drive):
+        H = a.n + 0.1 * a.n * a.n + drive * (a.a + a.a.dag()) + 2 * b.n
+        return ba.System(H, {"loss_a": a.a, "pump_a": 0.7 * a.a.dag(), "loss_b": b.a})
+
+    general = MomentEquations(system(e), 2, symmetric=True).substitute(e=0)
+    direct = MomentEquations(system(0.0), 2, symmetric=True)
+    assert general.variables == direct.variables
+    for v, polynomial in direct.drift.items():
+        assert {k: complex(c) for k, c in general.drift[v].items()} == pytest.approx(polynomial)
