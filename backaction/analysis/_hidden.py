@@ -72,8 +72,8 @@ def library() -> Any:
 class Fit:
     """A fitted model of sequences (time, feature), its states in order: 0, 1, and what lies in between.
 
-    `kind` "phase": one feature, an angle. "signal": the first feature tells the order, lowest to highest. `name` is that
-    of the caller's argument.
+    `kind` "phase": one feature, an angle. "signal": the first feature tells the order, lowest to highest. `name` is
+    that of the caller's argument.
     """
 
     def __init__(
