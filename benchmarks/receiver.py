@@ -58,8 +58,9 @@ def compare(
     seen, true, states = [], [], []
     for one, two, difference, times in judged:
         powers = receiver.powers(one, two)
+        at = powers["time"].values  # those judged may be longer
         seen.append(sidebands.decode_sidebands(powers, model)["state"].values)
-        true.append(receiver.states(difference, times, powers["time"].values))
+        true.append(receiver.states(difference, times, at))
         states.append(residence.assign(difference, receiver.half_width)[:, times >= receiver.discard])
     matrix = residence.confusion(np.concatenate(seen), np.concatenate(true))
     from_currents = residence.residence_times(np.concatenate(seen), at)
