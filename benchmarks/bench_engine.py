@@ -979,7 +979,7 @@ def cells(system: ba.System, duration: int, run: Run, rates: Machine, results: R
         Gate("backaction ket, double", "dynamiqs jssesolve", 12, 28),
     ]
     results.table(
-        f"Two optomechanical cells, d = {lowered.dim}, clicks of all channels in T = {duration}{chosen(other)}",
+        f"Two optomechanical cells, d = {lowered.dim}, clicks of all channels in T = {duration}{chosen(other) if promised else ''}",
         rows,
         gates if promised else [],
         per="run",
