@@ -978,8 +978,9 @@ def cells(system: ba.System, duration: int, run: Run, rates: Machine, results: R
         Gate("backaction ket, double", "qutip MCSolver, vern7", 27, 60),
         Gate("backaction ket, double", "dynamiqs jssesolve", 12, 28),
     ]
+    note = chosen(other) if promised else ""
     results.table(
-        f"Two optomechanical cells, d = {lowered.dim}, clicks of all channels in T = {duration}{chosen(other) if promised else ''}",
+        f"Two optomechanical cells, d = {lowered.dim}, clicks of all channels in T = {duration}{note}",
         rows,
         gates if promised else [],
         per="run",
