@@ -162,3 +162,27 @@ def test_beside_a_boson_it_agrees_with_kets():
         x, y = data[f"hidden_{name}"].values[:, -1], kets[f"hidden_{name}"].values[:, -1]
         assert abs(x.mean() - y.mean()) < 5 * np.sqrt((x.var() + y.var()) / NTRAJ)
     assert list(data["edge_population"].dims) == ["trajectory", "edge"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The step")
+def test_weak_order_of_the_step() -> None:
+    """Means of four spins at t = 1.6 against the master equation: the error falls by 4 for half the step, about.
+
+    With 60 000 runs the errors, .048 and .014, are known to .0014; a first-order step would give 2.
+    """
+    system = ba.systems.nonreciprocal_spins(4, 2.0, 2.0, 4.0)
+    start = {"A": ba.spin(2.0, 0.3), "B": ba.spin(1.2, 1.0)}
+    lowered = ba.systems.reduced(system).lower()
+    psi = lowered.state(start)
+    rho = expm_multiply(1.6 * liouvillian(lowered), np.outer(psi, psi.conj()).ravel()).reshape(lowered.dim, lowered.dim)
+    exact = (lowered.observables["sz_A"] @ rho).trace().real
+    errors = []
+    for step in (0.2, 0.1):
+        data = ba.simulate(
+            system, ba.Heterodyne("collective_loss"), [0, 1.6], 60_000, seed=3,
+            level="dicke", observables=("sz_A",), initial=start, step=step, progress=False,
+        )  # fmt: skip
+        errors.append(data["hidden_sz_A"].values[:, -1].mean() - exact)
+    assert abs(errors[1]) < 0.025
+    assert 2.6 < errors[0] / errors[1] < 5
