@@ -1,4 +1,4 @@
-"""What every analysis function does first: check an array and bring it to (trajectory, time)."""
+"""What analysis functions share: check an array and bring it to (trajectory, time), average, decide, label again."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Records:
         return self.values.shape[0], self.values.shape[1]
 
 
-def _uniform_step(times: NDArray[Any], name: str) -> float:
+def uniform_step(times: NDArray[Any], name: str) -> float:
     if times.size < 2:
         raise ValueError(
             f"Argument `{name}` must have at least two bins to tell their width, but has {times.size};"
@@ -119,7 +119,7 @@ def as_records(current: Any, name: str, bin_width: float | None = None, axis: in
         if time_dim in current.coords:
             times = np.asarray(current.coords[time_dim].values)
             if bin_width is None:
-                bin_width = _uniform_step(times, name)
+                bin_width = uniform_step(times, name)
             start = float(times[0]) if times.size else None
     else:
         values = np.asarray(current)
@@ -159,3 +159,75 @@ def drop_start(records: Records, discard: float) -> Records:
             f" {records.shape[1] * records.bin_width:.6g}, but is {discard:.6g}."
         )
     return replace(records, values=records.values[:, n:], start=records.start + n * records.bin_width)
+
+
+def as_series(
+    values: Any, times: ArrayLike | None, name: str, times_name: str = "times", axis: int | str = -1
+) -> Records:
+    """Values with their times as records (trajectory, time) whose `start` is the first time."""
+    labelled = is_labelled(values)
+    if labelled and not isinstance(axis, str) and axis != -1:
+        raise ValueError(f"Argument `axis` must be the name of a dim of a DataArray, but is {axis}.")
+    if times is None and labelled and values.ndim:
+        dim = axis if isinstance(axis, str) else next((d for d in TIME_DIMS if d in values.dims), values.dims[-1])
+        times = values.coords[dim].values if dim in values.coords else None
+    if times is None:
+        raise ValueError(
+            f"Argument `{times_name}` must be given when `{name}` carries no time coordinate, but is None; pass the"
+            " times of its samples."
+        )
+    t = finite(np.asarray(times, dtype=float), times_name)
+    if t.ndim != 1 or t.size < 2:
+        raise ValueError(
+            f"Argument `{times_name}` must be at least two times along one axis, but has shape {t.shape}; of one sample"
+            " the duration is not known."
+        )
+    step = uniform_step(t, times_name)
+    records = as_records(values, name, step, axis)
+    if records.shape[1] != t.size:
+        raise ValueError(
+            f"Argument `{times_name}` must have one entry per sample of `{name}`, but has {t.size} for"
+            f" {records.shape[1]}; time goes along the last axis."
+        )
+    return replace(records, start=float(t[0]))
+
+
+def moving_mean(records: Records, window: float, consecutive: bool = False) -> Records:
+    """Means over windows that begin at every sample, or one after the other (`consecutive`), at their centres."""
+    dt = records.bin_width
+    n = whole_bins(window, dt, "window")
+    ntraj, total = records.shape
+    if not 2 <= n <= total:
+        raise ValueError(
+            f"Argument `window` must hold at least two samples and at most the {total} there are, but holds {n}: it is"
+            f" {window:.6g}, samples are {dt:.6g} apart."
+        )
+    start = records.start + (n - 1) / 2 * dt
+    if consecutive:
+        x = records.values[:, : total // n * n].reshape(ntraj, -1, n)
+        return replace(records, values=x.mean(axis=2), bin_width=n * dt, start=start)
+    # Stretches of n samples: a window is the end of one and the beginning of the next. No sum is longer than n, so
+    # rounding does not grow with the record, as it would in differences of one running sum.
+    stretches = np.pad(records.values, ((0, 0), (0, -total % n))).reshape(ntraj, -1, n)
+    beginnings = np.cumsum(stretches, axis=2).reshape(ntraj, -1)[:, n - 1 : total]
+    ends = np.cumsum(stretches[:, :, ::-1], axis=2)[:, :, ::-1].reshape(ntraj, -1)[:, : total - n + 1]
+    whole = np.arange(total - n + 1) % n == 0
+    return replace(records, values=(ends + np.where(whole, 0, beginnings)) / n, start=start)
+
+
+def decide(x: NDArray[np.float64], threshold: float) -> NDArray[np.int8]:
+    """+1 above the threshold, -1 below minus the threshold, else the last decision (0: none yet)."""
+    now = (x > threshold).astype(np.int8) - (x < -threshold).astype(np.int8)
+    last = np.maximum.accumulate(np.where(now != 0, np.arange(x.shape[1]), 0), axis=1)
+    return np.asarray(np.take_along_axis(now, last, axis=1), dtype=np.int8)
+
+
+def labelled_series(records: Records, source: Any, name: str, attrs: dict[str, Any]) -> xr.DataArray:
+    """Values with the dim `time` and, where the source had them, trajectories."""
+    import xarray as xr
+
+    dims = list(records.trajectory_dims) if records.labelled else ["trajectory"] * records.has_trajectories
+    coords: dict[str, Any] = {d: source.coords[d] for d in records.trajectory_dims if d in source.coords}
+    coords["time"] = records.start + records.bin_width * np.arange(records.shape[1])
+    values = records.values if records.has_trajectories else records.values[0]
+    return xr.DataArray(values, dims=[*dims, "time"], coords=coords, name=name, attrs=attrs)

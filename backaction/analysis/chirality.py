@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import (
-    TIME_DIMS,
     Current,
     Records,
-    _uniform_step,
-    as_records,
+    as_series,
+    decide,
     drop_start,
     finite,
-    is_labelled,
+    labelled_series,
+    moving_mean,
     positive,
     whole_bins,
 )
@@ -112,7 +112,7 @@ def sense(
     -----
     [T] section 6.5, Figs. 6.10 and 6.11, for the block method.
     """
-    return _labelled(
+    return labelled_series(
         _sense(phase_difference, times, window, method, discard, threshold),
         phase_difference,
         "sense",
@@ -207,7 +207,7 @@ def rotation_frequency(
     Lank, Reed and Pollon, IEEE Trans. Aerosp. Electron. Syst. AES-9, 151 (1973): the correlation at one lag estimates
     a frequency.
     """
-    return _labelled(
+    return labelled_series(
         _rotation(current, times, frequency, filter_time, window, discard),
         current,
         "rotation_frequency",
@@ -249,7 +249,7 @@ def current_sense(
     """
     found = _current_sense(current, times, frequency, filter_time, window, threshold, discard)
     attrs = {**_current_recipe(frequency, filter_time, window, discard), "threshold": threshold}
-    return _labelled(found, current, "sense", {**attrs, "convention": _CONVENTION})
+    return labelled_series(found, current, "sense", {**attrs, "convention": _CONVENTION})
 
 
 def current_reversals(
@@ -299,63 +299,6 @@ def _current_recipe(frequency: float | None, filter_time: float, window: float, 
     }
 
 
-def _as_series(values: Any, times: ArrayLike | None, name: str, times_name: str = "times") -> Records:
-    """Values with their times as records (trajectory, time) whose `start` is the first time."""
-    labelled = is_labelled(values)
-    if times is None and labelled and values.ndim:
-        dim = next((d for d in TIME_DIMS if d in values.dims), values.dims[-1])
-        times = values.coords[dim].values if dim in values.coords else None
-    if times is None:
-        raise ValueError(
-            f"Argument `{times_name}` must be given when `{name}` carries no time coordinate, but is None; pass the"
-            " times of its samples."
-        )
-    t = finite(np.asarray(times, dtype=float), times_name)
-    if t.ndim != 1 or t.size < 2:
-        raise ValueError(
-            f"Argument `{times_name}` must be at least two times along one axis, but has shape {t.shape}; of one sample"
-            " the duration is not known."
-        )
-    step = _uniform_step(t, times_name)
-    records = as_records(values, name, step)
-    if records.shape[1] != t.size:
-        raise ValueError(
-            f"Argument `{times_name}` must have one entry per sample of `{name}`, but has {t.size} for"
-            f" {records.shape[1]}; time goes along the last axis."
-        )
-    return replace(records, start=float(t[0]))
-
-
-def _moving_mean(records: Records, window: float, consecutive: bool = False) -> Records:
-    """Means over windows that begin at every sample, or one after the other (`consecutive`), at their centres."""
-    dt = records.bin_width
-    n = whole_bins(window, dt, "window")
-    ntraj, total = records.shape
-    if not 2 <= n <= total:
-        raise ValueError(
-            f"Argument `window` must hold at least two samples and at most the {total} there are, but holds {n}: it is"
-            f" {window:.6g}, samples are {dt:.6g} apart."
-        )
-    start = records.start + (n - 1) / 2 * dt
-    if consecutive:
-        x = records.values[:, : total // n * n].reshape(ntraj, -1, n)
-        return replace(records, values=x.mean(axis=2), bin_width=n * dt, start=start)
-    # Stretches of n samples: a window is the end of one and the beginning of the next. No sum is longer than n, so
-    # rounding does not grow with the record, as it would in differences of one running sum.
-    stretches = np.pad(records.values, ((0, 0), (0, -total % n))).reshape(ntraj, -1, n)
-    beginnings = np.cumsum(stretches, axis=2).reshape(ntraj, -1)[:, n - 1 : total]
-    ends = np.cumsum(stretches[:, :, ::-1], axis=2)[:, :, ::-1].reshape(ntraj, -1)[:, : total - n + 1]
-    whole = np.arange(total - n + 1) % n == 0
-    return replace(records, values=(ends + np.where(whole, 0, beginnings)) / n, start=start)
-
-
-def _decide(x: NDArray[np.float64], threshold: float) -> NDArray[np.int8]:
-    """+1 above the threshold, -1 below minus the threshold, else the last decision (0: none yet)."""
-    now = (x > threshold).astype(np.int8) - (x < -threshold).astype(np.int8)
-    last = np.maximum.accumulate(np.where(now != 0, np.arange(x.shape[1]), 0), axis=1)
-    return np.asarray(np.take_along_axis(now, last, axis=1), dtype=np.int8)
-
-
 def _sense(
     phase_difference: Any, times: ArrayLike | None, window: float, method: str, discard: float, threshold: float
 ) -> Records:
@@ -363,22 +306,22 @@ def _sense(
         raise ValueError(f'Argument `method` must be "block", "sliding" or "hysteresis", but is {method!r}.')
     if not 0 <= threshold < 1:
         raise ValueError(f"Argument `threshold` must be in [0, 1), like a mean of sines, but is {threshold}.")
-    records = drop_start(_as_series(phase_difference, times, "phase_difference"), discard)
+    records = drop_start(as_series(phase_difference, times, "phase_difference"), discard)
     if np.iscomplexobj(records.values):
         raise ValueError("Argument `phase_difference` must be real angles, but is complex; take np.angle first.")
     angle = records.values.astype(float)
     if method == "hysteresis":
-        mean = _moving_mean(replace(records, values=np.sin(angle)), window)
-        return replace(mean, values=_decide(mean.values, max(threshold, _ROUNDING)))
+        mean = moving_mean(replace(records, values=np.sin(angle)), window)
+        return replace(mean, values=decide(mean.values, max(threshold, _ROUNDING)))
     wrapped = np.pi - (np.pi - angle) % (2 * np.pi)  # in (-pi, pi]
-    mean = _moving_mean(replace(records, values=wrapped), window, consecutive=method == "block")
-    return replace(mean, values=_decide(mean.values, _ROUNDING))
+    mean = moving_mean(replace(records, values=wrapped), window, consecutive=method == "block")
+    return replace(mean, values=decide(mean.values, _ROUNDING))
 
 
 def _rotation(
     current: Any, times: ArrayLike | None, frequency: float | None, filter_time: float, window: float, discard: float
 ) -> Records:
-    records = drop_start(_as_series(current, times, "current"), discard)
+    records = drop_start(as_series(current, times, "current"), discard)
     dt, total = records.bin_width, records.shape[1]
     if frequency is not None:
         t = records.start + dt * np.arange(total)
@@ -395,7 +338,7 @@ def _rotation(
         )
     z, centres, _ = _filtered(records, filter_time, "boxcar", None, dt)
     product = z[:, lag:] * z[:, :-lag].conj()
-    mean = _moving_mean(replace(records, values=product, start=float(centres[0]) + lag * dt / 2), window)
+    mean = moving_mean(replace(records, values=product, start=float(centres[0]) + lag * dt / 2), window)
     return replace(mean, values=-np.angle(mean.values) / (lag * dt))
 
 
@@ -415,18 +358,7 @@ def _current_sense(
             f"Argument `threshold` must be in [0, {math.pi / (2 * filter_time):.6g}), a quarter of a turn in"
             f" `filter_time`, but is {threshold}; shorten `filter_time` for a faster rotation."
         )
-    return replace(rotation, values=_decide(rotation.values, threshold))
-
-
-def _labelled(records: Records, source: Any, name: str, attrs: dict[str, Any]) -> xr.DataArray:
-    """Values with the dim `time` and, where the source had them, trajectories."""
-    import xarray as xr
-
-    dims = list(records.trajectory_dims) if records.labelled else ["trajectory"] * records.has_trajectories
-    coords: dict[str, Any] = {d: source.coords[d] for d in records.trajectory_dims if d in source.coords}
-    coords["time"] = records.start + records.bin_width * np.arange(records.shape[1])
-    values = records.values if records.has_trajectories else records.values[0]
-    return xr.DataArray(values, dims=[*dims, "time"], coords=coords, name=name, attrs=attrs)
+    return replace(rotation, values=decide(rotation.values, threshold))
 
 
 def _changes(values: NDArray[np.int8]) -> NDArray[np.bool_]:
@@ -453,7 +385,7 @@ def _counts(records: Records, source: Any, attrs: dict[str, Any]) -> Any:
 
 def _as_sense(values: Any, times: ArrayLike | None, name: str, times_name: str) -> Records:
     """Check a sense: +1 and -1, and 0 before the first of them only."""
-    records = _as_series(values, times, name, times_name)
+    records = as_series(values, times, name, times_name)
     x = records.values
     if not np.isin(x, (-1, 0, 1)).all():
         raise ValueError(f"Argument `{name}` must hold +1, -1 and 0 only, but does not; `sense` makes it.")

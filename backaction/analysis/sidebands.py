@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import Current, Records, as_records, finite, positive
+from ._arrays import Current, Records, as_records, finite, labelled_series, positive
 from ._hidden import library, quiet
-from .chirality import _labelled
 from .phases import demodulate
 from .residence import assign
 
@@ -93,7 +92,7 @@ def sideband_powers(
         raise ValueError(f"Argument `filter_time` must be at least a bin, {width:.6g}, but is {filter_time}.")
     hop = max(1, round(positive(filter_time if every is None else every, "every") / width))
     times = one.start + width * np.arange(one.shape[1])
-    reach = math.ceil(4 * sigma)
+    reach = math.ceil(6 * sigma)
     g = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     norm = correlate1d(np.ones(one.shape[1]), g**2, mode="constant")
     powers = []
@@ -103,7 +102,7 @@ def sideband_powers(
         powers.append((width / norm * (smooth[0] ** 2 + smooth[1] ** 2))[:, ::hop])
     thinned = Records(powers[0], hop * width, one.start, one.labelled, one.has_trajectories, one.trajectory_dims)
     attrs = {"long_name": "power of a sideband", "units": "1"}
-    power_0 = _labelled(thinned, current_1, "power_0", attrs)
+    power_0 = labelled_series(thinned, current_1, "power_0", attrs)
     out = xr.Dataset({"power_0": power_0, "power_pi": power_0.copy(data=powers[1].reshape(power_0.shape))})
     return out.assign_attrs(frequencies=[float(f) for f in frequencies], filter_time=float(filter_time))
 

@@ -49,7 +49,7 @@ def test_white_noise_has_power_one_and_a_line_adds_its_own():
     line = 0.3 * np.exp(-1j * LINES[0] * t)
     powers = powers_of(line / np.sqrt(2), line / np.sqrt(2))
     # |A|² (∫g)², ∫g² = 1: 2√π σ |A|²
-    assert np.allclose(powers["power_0"].values[10:-10], 2 * np.sqrt(np.pi) * FILTER * 0.09, rtol=1e-3)
+    assert np.allclose(powers["power_0"].values[10:-10], 2 * np.sqrt(np.pi) * FILTER * 0.09, rtol=1e-6)
     assert powers["power_pi"].values[10:-10].max() < 1e-12
 
 
