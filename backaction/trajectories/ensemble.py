@@ -94,7 +94,7 @@ KERNELS: dict[type, Kernel] = {
     moment_kernel.MomentPlan: Kernel(
         moment_kernel.run_moments,
         lambda plans: moment_kernel.moment_work(plans[0]),
-        lambda plan, work, e, s: moment_kernel.save(plan, work, 0, 0, e, s),
+        lambda plan, work, e, s: moment_kernel.save(plan, work, 0, e, s),
         lambda plan: moment_kernel.LANES,
         lambda plan: moment_kernel.LANES * plan.re.size,
         "Means and covariances diverge before t = {t:.6g}: pass a smaller `step`; if that does not help, cumulants of "

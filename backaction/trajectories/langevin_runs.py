@@ -32,16 +32,21 @@ class PreparedLangevin:
     edges: np.ndarray
     start: list[np.ndarray]
     per_trajectory: bool
-    names: list[str]
+    observables: dict[str, Callable]
     states: bool
     save_every: int
     recorded: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Observables that are followed."""
+        return list(self.observables)
 
     def job(self, seed: int, ntraj: int) -> ensemble.Job:
         """The job of an ensemble."""
         return ensemble.Job(
             self.runs, self.edges, [(1.0, x) for x in self.start], self.per_trajectory, seed, ntraj, self.save_every, 0,
-            len(self.names), self.states,
+            len(self.observables), self.states,
         )  # fmt: skip
 
     def dataset(self, batches: list[ensemble.Batch], attrs: dict[str, Any]) -> xr.Dataset:
@@ -50,8 +55,7 @@ class PreparedLangevin:
         warn_of_drift(batches, dt)
         attrs = {"level": "langevin", "complete": 0, "step": dt, **attrs}
         x = np.stack(2 * [self.start[0]], axis=1)
-        functions = self.runs[0].plan.observables  # type: ignore[union-attr]
-        real = {name: not np.iscomplexobj(f(x)) for name, f in zip(self.names, functions, strict=True)}
+        real = {name: not np.iscomplexobj(f(x)) for name, f in self.observables.items()}
         data = dataset(batches, self.edges, self.save_every, (), (), real, "expect", self.states, n, True, [], attrs)
         for name in self.names:
             data[f"expect_{name}"].attrs = {"long_name": f"{name} on the path", "conditioned_on": "nothing"}
@@ -113,10 +117,10 @@ def prepare_langevin(
     check_size(size, max_memory)
     bound = step if step is not None else default_step(system, start[:STARTS], edges)
     runs = [
-        ensemble.Run(langevin_plan(system, functions, width, bound), first, n_bins, width)  # type: ignore[arg-type]
+        ensemble.Run(langevin_plan(system, functions, width, bound), first, n_bins, width)
         for first, n_bins, width in stretches(edges)
     ]
-    return PreparedLangevin(system, runs, edges, start, per_trajectory, list(functions), states, save_every)
+    return PreparedLangevin(system, runs, edges, start, per_trajectory, functions, states, save_every)
 
 
 def _observables(system: LangevinSystem, observables: Any) -> dict[str, Callable]:

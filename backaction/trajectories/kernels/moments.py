@@ -20,7 +20,7 @@ from ..compiled import inlined, kernel
 from ..simd import add, at, fma, load16, mul, neg, splat16, store, sub
 from .lane import NOISE_STEPS
 from .normals import draw
-from .polynomials import LANES, combine, fill
+from .polynomials import LANES, check, combine, fill, save, unload
 
 
 class MomentPlan(NamedTuple):
@@ -241,23 +241,6 @@ def advance_moments(plan, work, step, n_steps):
 
 
 @kernel
-def save(plan, work, cur, index, expectations, states):
-    """Observables and variables at one edge of the time axis."""
-    n_rows = plan.row_ptr.size - 1
-    first = n_rows - plan.n_observables
-    fill(plan, work, plan.needed[2])
-    combine(plan, work, first, n_rows)
-    for o in range(plan.n_observables):
-        for lane in range(LANES):
-            i = (first + o) * LANES + lane
-            expectations[o, index, lane] = complex(work.rows_re[i], work.rows_im[i])
-    if states.shape[0] > 0:
-        for lane in range(LANES):
-            for v in range(states.shape[2]):
-                states[index, lane, v] = complex(work.re[v * LANES + lane], work.im[v * LANES + lane])
-
-
-@kernel
 def run_moments(
     plan,
     work,
@@ -277,7 +260,6 @@ def run_moments(
     owner,
 ):
     """Advance a batch over `n_bins` bins; arguments and results as those of `run_ket`."""
-    n = plan.ptr.shape[1] - 1
     for b in range(n_bins):
         if plan.given:
             for o in range(work.record.shape[0]):
@@ -286,17 +268,9 @@ def run_moments(
                     work.record[o, 1, lane] = current[lane, o, first + b].imag * width
         advance_moments(plan, work, (offset + b) * plan.n_sub, plan.n_sub)
         if not plan.given:
-            for o in range(work.record.shape[0]):
-                for lane in range(LANES):
-                    current[lane, o, first + b] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
-                    work.record[o, 0, lane] = 0.0
-                    work.record[o, 1, lane] = 0.0
+            unload(work, current, first + b, width)
         if save_every > 0 and (first + b + 1) % save_every == 0:
-            save(plan, work, 0, saved, expectations, states)
+            save(plan, work, saved, expectations, states)
             saved += 1
-    for lane in range(LANES):
-        total = 0.0
-        for v in range(n):
-            total += abs(work.re[v * LANES + lane]) + abs(work.im[v * LANES + lane])
-        work.norm[lane] = 1.0 if np.isfinite(total) else np.nan
+    check(plan, work)
     return times, owner, 0

@@ -4,13 +4,16 @@ Layout: *nodes* of 16 lanes, real and imaginary parts apart: first the variables
 constant 1, and products of two earlier nodes.  *Rows* are linear combinations of nodes.
 
 Of a plan they take `ptr`, (1, n + 1) for n variables; `left` and `right`, the factors of every product; `row_ptr`,
-`row_node`, `re` and `im`, the terms of every row.  Of the work, `re` and `im`, (n_nodes * 16,), and `rows_re` and
-`rows_im`, (n_rows * 16,).
+`row_node`, `re` and `im`, the terms of every row; `needed`, whose last number is how many products there are; and
+`n_observables`.  Of the work, `re` and `im`, (n_nodes * 16,), `rows_re` and `rows_im`, (n_rows * 16,), `record`,
+(n_outputs, 2, 16), and `norm`, (16,).
 """
 
 from __future__ import annotations
 
-from ..compiled import inlined
+import numpy as np
+
+from ..compiled import inlined, kernel
 from ..simd import at, fma, load16, mul, neg, splat16, store
 
 LANES = 16
@@ -55,3 +58,40 @@ def combine(plan, work, begin, end):
             si = fma(v, vr, si)
         store(work.rows_re, r * LANES, sr)
         store(work.rows_im, r * LANES, si)
+
+
+@kernel
+def save(plan, work, index, expectations, states):
+    """Observables, the last rows, and variables at one edge of the time axis."""
+    n_rows = plan.row_ptr.size - 1
+    first = n_rows - plan.n_observables
+    fill(plan, work, plan.needed[plan.needed.size - 1])
+    combine(plan, work, first, n_rows)
+    for o in range(plan.n_observables):
+        for lane in range(LANES):
+            i = (first + o) * LANES + lane
+            expectations[o, index, lane] = complex(work.rows_re[i], work.rows_im[i])
+    if states.shape[0] > 0:
+        for lane in range(LANES):
+            for v in range(states.shape[2]):
+                states[index, lane, v] = complex(work.re[v * LANES + lane], work.im[v * LANES + lane])
+
+
+@inlined
+def unload(work, current, b, width):
+    """The record's increments of bin b as averages into `current`, and zeros in their place."""
+    for o in range(work.record.shape[0]):
+        for lane in range(LANES):
+            current[lane, o, b] = complex(work.record[o, 0, lane], work.record[o, 1, lane]) / width
+            work.record[o, 0, lane] = 0.0
+            work.record[o, 1, lane] = 0.0
+
+
+@inlined
+def check(plan, work):
+    """`norm`: 1, or NaN where a variable is not finite."""
+    for lane in range(LANES):
+        total = 0.0
+        for v in range(plan.ptr.shape[1] - 1):
+            total += abs(work.re[v * LANES + lane]) + abs(work.im[v * LANES + lane])
+        work.norm[lane] = 1.0 if np.isfinite(total) else np.nan
