@@ -17,7 +17,7 @@ import backaction as ba
 from backaction.systems import Ensemble, Levels
 from backaction.systems.moments import MomentEquations, Polynomial, Variable
 
-EPSILON = 3e-4
+EPSILON = 1e-4  # covariances of ε², fourth cumulants of ε⁴: at 3e-4 they are seen where N = 3
 LEVELS = 8
 
 
@@ -125,8 +125,7 @@ def test_random_systems_against_matrices(seed: int, N: int) -> None:
             y = v[1]
             exact = brute.mean(equations.operator([x, y]), change)
             exact -= derivative[x] * values[(y,)] + values[(x,)] * derivative[y]
-        size = sum(abs(c) for c in equations.drift[v].values())  # of the terms that cancel
-        assert abs(value(equations.drift[v], values) - exact) < 1e-12 * max(scale, size), equations.label(v)
+        assert abs(value(equations.drift[v], values) - exact) < 1e-12 * scale, equations.label(v)
     # two detectors: noise of the means, and of covariances of members that L acts on
     for name, phase in zip(system.outputs, rng.uniform(0, 2 * np.pi, 2), strict=True):
         L = system.output(name)
