@@ -86,7 +86,7 @@ def _grid(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def element(site: Site, x: tuple, levels: int) -> Band:
     """An elementary operator of a boson (in its first `levels` states) or of an ensemble of spins 1/2."""
     if isinstance(site, Ensemble):
-        return _sum_over_distinct(site.N, tuple(x))
+        return sum_over_distinct(site.N, tuple(x))
     out = site.matrix(x, levels).tocoo()
     values = np.zeros((1, levels))
     values[0, out.col] = out.data.real
@@ -109,17 +109,17 @@ def _collective(N: int, unit: Unit) -> Band:
     return Band(-sign, np.where(exists, np.sqrt(np.maximum((J - sign * M) * (J + sign * M + 1), 0.0)), 0.0))
 
 
-def _sum_over_distinct(N: int, units: tuple[Unit, ...]) -> Band:
+def sum_over_distinct(N: int, units: tuple[Unit, ...]) -> Band:
     """S(u, Y) = S(u) S(Y) − Σ_k S(Y with u y_k in the place of y_k)."""
     u, *rest = units
     out = _collective(N, u)
     if not rest:
         return out
-    out = out @ _sum_over_distinct(N, tuple(rest))
+    out = out @ sum_over_distinct(N, tuple(rest))
     values = out.values
     for k, v in enumerate(rest):
         if u[1] == v[0]:
-            values = values - _sum_over_distinct(N, (*rest[:k], (u[0], v[1]), *rest[k + 1 :])).values
+            values = values - sum_over_distinct(N, (*rest[:k], (u[0], v[1]), *rest[k + 1 :])).values
     return Band(out.shift, values)
 
 

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from .algebra import Element, Operator, Site, Spin
 from .basis import Basis, clean
-from .dicke import DEPHASING, LOSS, PUMP, RAISES, _sum_over_distinct, identity, kraus, sectors
+from .dicke import DEPHASING, LOSS, PUMP, RAISES, identity, kraus, sectors, sum_over_distinct
 from .ensembles import MAX_DIM, Each, Ensemble
 from .symbols import unknown
 from .system import System
@@ -101,7 +101,7 @@ class TotalSpins(Ensemble):
             )
         if isinstance(x, Part):
             return self._part(x)
-        band = _sum_over_distinct(self.N, tuple(x)) if x else identity(self, levels)
+        band = sum_over_distinct(self.N, tuple(x)) if x else identity(self, levels)
         return sp.csr_array(
             sp.block_diag([band.matrix(j, n) for j, n in enumerate(self._widths)], format="csr", dtype=complex)
         )
