@@ -23,6 +23,7 @@ from .kernels import ket as ket_kernel
 from .kernels import moments as moment_kernel
 from .kernels import phasespace as phasespace_kernel
 from .kernels.drive import Drive, no_drive
+from .simd import at_line, line_up
 
 Plan = (
     ket_kernel.KetPlan
@@ -250,7 +251,7 @@ class _Live:
         self.bar = bar
         # written side by side: joined without a copy
         batches = -(-job.ntraj // job.lanes)
-        self.current = np.empty((batches * job.lanes, job.n_currents, len(job.edges) - 1), dtype=complex)
+        self.current = at_line((batches * job.lanes, job.n_currents, len(job.edges) - 1), complex)
         self.lock = threading.Lock()
         self.reported = False
 
@@ -323,14 +324,14 @@ def run_batch(job: Job, first: int) -> Batch:
     live = _LIVE.get(job.key)
     rngs = tuple(noise.generator(job.seed, first + lane) for lane in range(lanes))
     kernel, plan0 = job.kernel, job.runs[0].plan
-    work = kernel.work([r.plan for r in job.runs])
+    work = line_up(kernel.work([r.plan for r in job.runs]))
     if not job.counts:
         work.words[:] = noise.words(rngs)
     _start(job, work, rngs, first)
     n_bins = len(job.edges) - 1
     kept = min(lanes, job.ntraj - first)
     size = (job.dim if job.is_vector else job.dim**2) if job.states else 0
-    current = live.current[first : first + lanes] if live else np.empty((lanes, job.n_currents, n_bins), dtype=complex)
+    current = live.current[first : first + lanes] if live else at_line((lanes, job.n_currents, n_bins), complex)
     if job.given is not None:
         work = _give(job.given, work, current, first, kept)
     expectations = np.zeros((job.n_observables, job.n_saved, lanes), dtype=complex)

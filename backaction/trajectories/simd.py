@@ -20,6 +20,26 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+LINE = 64  #: bytes of a cache line
+
+
+def at_line(shape: int | tuple[int, ...], dtype: Any = float) -> np.ndarray:
+    """An array, not filled, that begins at a cache line: vectors across two lines load at half the speed."""
+    kind = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    memory = np.empty(size + LINE, dtype=np.uint8)
+    begin = -memory.ctypes.data % LINE
+    return memory[begin : begin + size].view(kind).reshape(shape)
+
+
+def line_up(work: Any) -> Any:
+    """A named tuple, and those within it, with copies of its arrays that begin at a cache line."""
+    if isinstance(work, np.ndarray):
+        copy = at_line(work.shape, work.dtype)
+        copy[...] = work
+        return copy
+    return type(work)(*map(line_up, work)) if isinstance(work, tuple) else work
+
 
 class Vector(types.Type):
     """numba type of a vector of `width` floating point numbers of so many bits."""

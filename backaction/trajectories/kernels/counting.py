@@ -23,10 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, at, fma, line_width, load_line, mul, splat_as, store, sub, value_line, wide
+from ..simd import LINE, add, at, fma, line_width, load_line, mul, splat_as, store, sub, value_line, wide
 from .lane import newton, push_click
 
-LINE = 64  # bytes
 TAYLOR = 28  # terms of the series near a click
 STATE = TAYLOR + 1  # row of `terms` with the state that the series gives; scratch of the saves
 IMAGE = TAYLOR + 2  # row with an operator's image of it
@@ -102,22 +101,15 @@ def lanes(plan: CountingPlan) -> int:
     return LINE // plan.re.itemsize
 
 
-def aligned(n: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin at a cache line: vectors across two lines load at half the speed."""
-    padded = np.zeros(n + LINE // dtype.itemsize, dtype)
-    begin = -padded.ctypes.data % LINE // dtype.itemsize
-    return padded[begin : begin + n]
-
-
 def counting_work(plan: CountingPlan) -> CountingWork:
     """Allocate the state and scratch of one batch."""
     d, n_edges, dtype = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1, plan.re.dtype
     width, orders = lanes(plan), len(plan.reach)
     return CountingWork(
-        psi=aligned(3 * d * 2 * width, dtype),
-        factors=aligned(orders * width, dtype),
+        psi=np.zeros(3 * d * 2 * width, dtype),
+        factors=np.zeros(orders * width, dtype),
         bessel=np.zeros(orders + EXTRA),
-        terms=aligned((TAYLOR + 3) * 2 * (-(-d // 8) * 8), np.dtype(float)).reshape(TAYLOR + 3, 2, -1),
+        terms=np.zeros((TAYLOR + 3, 2, -(-d // 8) * 8)),
         sums=np.zeros(8),
         norm=np.ones(width),
         trial=np.ones(width),
