@@ -20,6 +20,7 @@ from .kernels.feedback import no_feedback
 from .kernels.ket import KetPlan
 from .kernels.lane import REACH
 from .kernels.products import RUN, stride_of
+from .kernels.together import GROUP
 from .propagators import (
     DROP,
     SPLITTING_DROP,
@@ -508,24 +509,27 @@ def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
         members.append(mine)
     of_class, channel = np.nonzero(classes)
     value = classes[of_class, channel]
-    by_channel = np.argsort(channel, kind="stable")
+    met = np.zeros(len(elements), dtype=np.int64)  # terms of the classes, at the first element of each
+    met[first[order]] = np.bincount(of_class, minlength=len(classes))
+    group, within = np.divmod(overlap_of[of_class], GROUP)
+    in_groups = np.lexsort((of_class, channel, group))
+    n_groups = -(-len(members) // GROUP)
+    w, s = value[in_groups], sign[of_class[in_groups]]
     chosen = np.concatenate([*members, np.zeros(0, dtype=np.int64)]).astype(np.int64)
     return (
         _starts(np.bincount(row, minlength=d)),
         col,
         of_element,
-        _starts(np.bincount(of_class, minlength=len(classes))),
+        _starts(met),
         channel.astype(np.int64),
         np.ascontiguousarray(value.real),
         np.ascontiguousarray(value.imag),
         _starts([len(m) for m in members]),
         row[chosen],
         col[chosen],
-        _starts(np.bincount(channel, minlength=len(channels))),
-        overlap_of[of_class[by_channel]],
-        sign[of_class[by_channel]],
-        np.ascontiguousarray(value.real[by_channel]),
-        np.ascontiguousarray(value.imag[by_channel]),
+        _starts(np.bincount(group * len(channels) + channel, minlength=n_groups * len(channels))),
+        within[in_groups],
+        np.stack([w.real, s * w.real, w.imag, -s * w.imag], axis=1),
     )
 
 

@@ -44,7 +44,7 @@ from .lane import (
     take_logarithm,
 )
 from .normals import draw
-from .together import LANES, diffuse_together
+from .together import GROUP, LANES, diffuse_together
 
 
 class KetPlan(NamedTuple):
@@ -80,18 +80,16 @@ class KetPlan(NamedTuple):
     row_ptr: np.ndarray  # (d + 1,) elements of X, row by row
     row_col: np.ndarray
     row_class: np.ndarray
-    class_ptr: np.ndarray  # (n_classes + 1,) terms w_ej z_j of each class
+    row_terms: np.ndarray  # (nnz + 1,) terms w_ej z_j of each element's class, where it is the first of its class
     class_channel: np.ndarray
     class_re: np.ndarray
     class_im: np.ndarray
     overlap_ptr: np.ndarray  # (n_overlaps + 1,) elements of each overlap
     overlap_row: np.ndarray
     overlap_col: np.ndarray
-    mean_ptr: np.ndarray  # (n_diffusive + 1,) terms of each channel's mean
-    mean_overlap: np.ndarray
-    mean_sign: np.ndarray  # −1: the conjugate of the overlap
-    mean_re: np.ndarray
-    mean_im: np.ndarray
+    mean_ptr: np.ndarray  # (n_groups * n_diffusive + 1,) terms of each channel's mean from each group of overlaps
+    mean_overlap: np.ndarray  # within the group
+    mean_weights: np.ndarray  # (n_terms, 4) of the overlap's re in re, im in im, re in im, im in re
 
 
 class KetWork(NamedTuple):
@@ -108,7 +106,8 @@ class KetWork(NamedTuple):
     z: np.ndarray  # (5 * 32,) a scale near 1/√norm, Re z, Im z, Re z2, Im z2
     steps: np.ndarray  # (n_diffusive, 2, 32) z_j of merged channels, real and imaginary parts
     classes: np.ndarray  # (n_classes, 2, 32)
-    overlaps: np.ndarray  # (n_overlaps, 2, 32)
+    overlaps: np.ndarray  # (GROUP, 2, 32)
+    means: np.ndarray  # (n_diffusive, 2, 32) ⟨c_j⟩ of merged channels times the norm
     lane: np.ndarray  # (MAX_ORDER + 3, d) complex
     images: np.ndarray  # (n_jumps, d) complex
     weights: np.ndarray  # (n_jumps,) their squared norms
@@ -148,8 +147,9 @@ def ket_work(plan: KetPlan) -> KetWork:
         sums=np.zeros(6 * LANES),
         z=np.zeros(5 * LANES),
         steps=np.zeros((len(plan.kinds), 2, LANES)),
-        classes=np.zeros((len(plan.class_ptr) - 1, 2, LANES)),
-        overlaps=np.zeros((len(plan.overlap_ptr) - 1, 2, LANES)),
+        classes=np.zeros((int(plan.row_class.max(initial=-1)) + 1, 2, LANES)),
+        overlaps=np.zeros((GROUP if plan.merged else 0, 2, LANES)),
+        means=np.zeros((len(plan.kinds), 2, LANES)),
         lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
         images=np.zeros((len(plan.jumps), d), dtype=complex),
         weights=np.zeros(len(plan.jumps)),

@@ -11,50 +11,83 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inlined
-from ..simd import add, at, div, fma, load32, mul, rough_root, splat32, sqrt, store, sub
+from ..simd import add, at, div, fma, load32, mul, neg, rough_root, splat32, sqrt, store, sub
 
 LANES = 32
+GROUP = 16  # overlaps that are computed, and then used, at a time
 
 
 @inlined
-def complex_sums(ur, ui, vr, vi, sums):
-    """Add u v, of complex numbers, to four sums: products of real parts, of imaginary ones, and the mixed ones."""
-    rr, ii, ri, ir = sums
-    return fma(ur, vr, rr), fma(ui, vi, ii), fma(ur, vi, ri), fma(ui, vr, ir)
+def add_product(ur, ui, vr, vi, sum_re, sum_im):
+    """Add u v, of complex numbers."""
+    return fma(neg(ui), vi, fma(ur, vr, sum_re)), fma(ui, vr, fma(ur, vi, sum_im))
 
 
 @inlined
-def overlaps(plan, work, cur):
+def add_weighted(wr, wi, vr, vi, sum_re, sum_im):
+    """Add w v, w the same number on all lanes, often real."""
+    u = splat32(wr)
+    sum_re = fma(u, vr, sum_re)
+    sum_im = fma(u, vi, sum_im)
+    if wi != 0.0:
+        sum_re = fma(splat32(-wi), vi, sum_re)
+        sum_im = fma(splat32(wi), vr, sum_im)
+    return sum_re, sum_im
+
+
+@inlined
+def overlaps(plan, work, cur, begin, end):
     """Σ ψ_r*ψ_c over the elements of a class, for one of every two classes that are each other's adjoint."""
-    zero = splat32(0.0)
-    for i in range(plan.overlap_ptr.size - 1):
-        sums = (zero, zero, zero, zero)
+    for i in range(begin, end):
+        sum_re = splat32(0.0)
+        sum_im = splat32(0.0)
         for k in range(plan.overlap_ptr[i], plan.overlap_ptr[i + 1]):
             r = cur + at(plan.overlap_row, k) * LANES
             c = cur + at(plan.overlap_col, k) * LANES
-            sums = complex_sums(load32(work.re, r), load32(work.im, r), load32(work.re, c), load32(work.im, c), sums)
-        store(work.overlaps, 2 * i * LANES, add(sums[0], sums[1]))
-        store(work.overlaps, (2 * i + 1) * LANES, sub(sums[2], sums[3]))
+            ur = load32(work.re, r)
+            vr = load32(work.re, c)
+            sum_re = fma(ur, vr, sum_re)
+            vi = load32(work.im, c)
+            sum_im = fma(ur, vi, sum_im)
+            ui = load32(work.im, r)
+            sum_re = fma(ui, vi, sum_re)
+            sum_im = fma(neg(ui), vr, sum_im)
+        row = 2 * (i - begin) * LANES
+        store(work.overlaps, row, sum_re)
+        store(work.overlaps, row + LANES, sum_im)
 
 
 @inlined
-def mean_of(plan, work, channel, inverse):
-    """⟨c⟩ of a channel from the overlaps; real and imaginary part."""
-    mr = splat32(0.0)
-    mi = splat32(0.0)
-    for t in range(plan.mean_ptr[channel], plan.mean_ptr[channel + 1]):
-        i = 2 * plan.mean_overlap[t] * LANES
-        sr = load32(work.overlaps, i)
-        si = load32(work.overlaps, i + LANES)
-        wr = plan.mean_re[t]
-        wi = plan.mean_im[t]
-        sign = plan.mean_sign[t]  # −1: the overlap's conjugate
-        mr = fma(splat32(wr), sr, mr)
-        mi = fma(splat32(sign * wr), si, mi)
-        if wi != 0.0:
-            mr = fma(splat32(-sign * wi), si, mr)
-            mi = fma(splat32(wi), sr, mi)
-    return mul(inverse, mr), mul(inverse, mi)
+def means(plan, work, cur):
+    """⟨c⟩ of every channel times the norm.  The overlaps come a few at a time, so that they stay near."""
+    n_channels = plan.kinds.size
+    for i in range(0, work.means.size, LANES):
+        store(work.means, i, splat32(0.0))
+    group = 0
+    n_overlaps = plan.overlap_ptr.size - 1
+    for first in range(0, n_overlaps, GROUP):
+        overlaps(plan, work, cur, first, min(first + GROUP, n_overlaps))
+        for channel in range(n_channels):
+            begin = plan.mean_ptr[group]
+            end = plan.mean_ptr[group + 1]
+            group += 1
+            if begin == end:
+                continue
+            row = 2 * channel * LANES
+            mr = load32(work.means, row)
+            mi = load32(work.means, row + LANES)
+            for t in range(begin, end):
+                i = 2 * at(plan.mean_overlap, t) * LANES
+                sr = load32(work.overlaps, i)
+                si = load32(work.overlaps, i + LANES)
+                mr = fma(splat32(at(plan.mean_weights, 4 * t)), sr, mr)
+                mi = fma(splat32(at(plan.mean_weights, 4 * t + 1)), si, mi)
+                across = at(plan.mean_weights, 4 * t + 2)
+                if across != 0.0:
+                    mr = fma(splat32(at(plan.mean_weights, 4 * t + 3)), si, mr)
+                    mi = fma(splat32(across), sr, mi)
+            store(work.means, row, mr)
+            store(work.means, row + LANES, mi)
 
 
 @inlined
@@ -68,7 +101,8 @@ def draw_together(plan, work, noise, step, record, inverse):
             y_re = load32(record, row)
             y_im = load32(record, row + LANES)
         else:
-            m_re, m_im = mean_of(plan, work, channel, inverse)
+            m_re = mul(inverse, load32(work.means, 2 * channel * LANES))
+            m_im = mul(inverse, load32(work.means, (2 * channel + 1) * LANES))
             first = (step * plan.columns[plan.kinds.size] + plan.columns[channel]) * LANES
             if plan.kinds[channel] == 0:
                 root_dt = splat32(np.sqrt(plan.dt))
@@ -89,38 +123,51 @@ def draw_together(plan, work, noise, step, record, inverse):
 
 
 @inlined
-def fill_classes(plan, work):
-    """x_e of every class."""
-    for e in range(plan.class_ptr.size - 1):
-        xr = splat32(0.0)
-        xi = splat32(0.0)
-        for t in range(plan.class_ptr[e], plan.class_ptr[e + 1]):
-            i = 2 * plan.class_channel[t] * LANES
-            zr = load32(work.steps, i)
-            zi = load32(work.steps, i + LANES)
-            wr = plan.class_re[t]
-            wi = plan.class_im[t]
-            xr = fma(splat32(wr), zr, xr)
-            xi = fma(splat32(wr), zi, xi)
-            if wi != 0.0:
-                xr = fma(splat32(-wi), zi, xr)
-                xi = fma(splat32(wi), zr, xi)
-        store(work.classes, 2 * e * LANES, xr)
-        store(work.classes, (2 * e + 1) * LANES, xi)
+def class_of(plan, work, begin, end):
+    """x_e = Σ w_ej z_j from its terms."""
+    xr = splat32(0.0)
+    xi = splat32(0.0)
+    for t in range(begin, end):
+        i = 2 * at(plan.class_channel, t) * LANES
+        xr, xi = add_weighted(
+            at(plan.class_re, t), at(plan.class_im, t), load32(work.steps, i), load32(work.steps, i + LANES), xr, xi
+        )
+    return xr, xi
 
 
 @inlined
-def row_of_x(plan, work, row, re, re_at, im, im_at):
-    """(Xv)_row; the parts of v from re[re_at] and im[im_at] on."""
-    zero = splat32(0.0)
-    sums = (zero, zero, zero, zero)
+def first_row_of_x(plan, work, row, cur):
+    """(Xψ)_row.  An x_e is computed where the rows, one after the other, need it first."""
+    sum_re = splat32(0.0)
+    sum_im = splat32(0.0)
+    for k in range(plan.row_ptr[row], plan.row_ptr[row + 1]):
+        c = cur + at(plan.row_col, k) * LANES
+        e = 2 * at(plan.row_class, k) * LANES
+        begin = at(plan.row_terms, k)
+        end = at(plan.row_terms, k + 1)
+        if begin < end:
+            xr, xi = class_of(plan, work, begin, end)
+            store(work.classes, e, xr)
+            store(work.classes, e + LANES, xi)
+        else:
+            xr = load32(work.classes, e)
+            xi = load32(work.classes, e + LANES)
+        sum_re, sum_im = add_product(xr, xi, load32(work.re, c), load32(work.im, c), sum_re, sum_im)
+    return sum_re, sum_im
+
+
+@inlined
+def row_of_x(plan, work, row, v, im):
+    """(Xv)_row; the imaginary parts of v begin at v[im]."""
+    sum_re = splat32(0.0)
+    sum_im = splat32(0.0)
     for k in range(plan.row_ptr[row], plan.row_ptr[row + 1]):
         c = at(plan.row_col, k) * LANES
         e = 2 * at(plan.row_class, k) * LANES
-        sums = complex_sums(
-            load32(work.classes, e), load32(work.classes, e + LANES), load32(re, re_at + c), load32(im, im_at + c), sums
-        )
-    return sub(sums[0], sums[1]), add(sums[2], sums[3])
+        xr = load32(work.classes, e)
+        xi = load32(work.classes, e + LANES)
+        sum_re, sum_im = add_product(xr, xi, load32(v, c), load32(v, im + c), sum_re, sum_im)
+    return sum_re, sum_im
 
 
 @inlined
@@ -133,30 +180,21 @@ def diffuse_together(plan, work, cur, noise, step, record):
     # keeps the state near norm 1; of a given record, the new norm is the likelihood
     scale = sqrt(inverse) if plan.given else rough_root(inverse)
     if not plan.given:
-        overlaps(plan, work, cur)
+        means(plan, work, cur)
     draw_together(plan, work, noise, step, record, inverse)
-    fill_classes(plan, work)
     one_half = splat32(0.5)
     for r in range(d):  # φ = ψ + ½Xψ
-        xr, xi = row_of_x(plan, work, r, work.re, cur, work.im, cur)
+        xr, xi = first_row_of_x(plan, work, r, cur)
         i = r * LANES
         store(work.phi, i, fma(one_half, xr, load32(work.re, cur + i)))
         store(work.phi, n + i, fma(one_half, xi, load32(work.im, cur + i)))
     k0 = plan.kraus[0, 0]
     total = splat32(0.0)
     for r in range(d):  # K0ψ + Xφ
-        ar, ai = row_of_x(plan, work, r, work.phi, 0, work.phi, n)
+        ar, ai = row_of_x(plan, work, r, work.phi, n)
         for k in range(plan.ptr[k0, r], plan.ptr[k0, r + 1]):
             c = cur + at(plan.col, k) * LANES
-            u = splat32(at(plan.re, k))
-            gr = load32(work.re, c)
-            gi = load32(work.im, c)
-            ar = fma(u, gr, ar)
-            ai = fma(u, gi, ai)
-            v = at(plan.im, k)
-            if v != 0.0:
-                ar = fma(splat32(-v), gi, ar)
-                ai = fma(splat32(v), gr, ai)
+            ar, ai = add_weighted(at(plan.re, k), at(plan.im, k), load32(work.re, c), load32(work.im, c), ar, ai)
         ar = mul(scale, ar)
         ai = mul(scale, ai)
         i = other + r * LANES
