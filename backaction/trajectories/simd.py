@@ -186,6 +186,11 @@ if numba.config.DISABLE_JIT:
     def spread16(values: np.ndarray, index: int) -> Any:
         return np.repeat(values[index], 4)
 
+    def total(a: np.ndarray) -> Any:
+        while a.size > 1:
+            a = a[: a.size // 2] + a[a.size // 2 :]
+        return a[0]
+
     def as_bits(value: float) -> Any:
         return np.float64(value).view(np.uint64)
 
@@ -315,6 +320,23 @@ else:
             return builder.shuffle_vector(four, ir.Constant(kind, ir.Undefined), mask)
 
         return Vector(16)(values, types.uintp), codegen
+
+    @intrinsic
+    def total(typing_context, a):  # type: ignore[no-untyped-def]
+        """Sum of the elements, their number a power of two: the halves are added, and those of the result, …"""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            vector, width = args[0], signature.args[0].width
+            while width > 1:
+                width //= 2
+                halves = (
+                    ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(begin, begin + width)))
+                    for begin in (0, width)
+                )
+                vector = builder.fadd(*(builder.shuffle_vector(vector, vector, half) for half in halves))
+            return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+        return a.element(a), codegen
 
     def _same_bits(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(signature.return_type))

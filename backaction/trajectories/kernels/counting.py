@@ -24,7 +24,7 @@ import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
 from ..simd import LINE, add, at, fma, line_width, load_line, mul, splat_as, store, sub, value_line, wide
-from .lane import newton, push_click
+from .lane import dot, newton, push_click
 
 TAYLOR = 28  # terms of the series near a click
 STATE = TAYLOR + 1  # row of `terms` with the state that the series gives; scratch of the saves
@@ -74,7 +74,6 @@ class CountingWork(NamedTuple):
     factors: np.ndarray  # (n_orders * lanes,) factors of the series, 2 J_k(Rh) e^{−ch}
     bessel: np.ndarray  # (n_orders + EXTRA,)
     terms: np.ndarray  # (TAYLOR + 3, 2, d, with zeros up to full cache lines) one lane's Taylor vectors, and scratch
-    sums: np.ndarray  # (8,)
     norm: np.ndarray  # (lanes,) ⟨ψ|ψ⟩, 1 after a click: the surviving probability
     trial: np.ndarray  # (lanes,) the same at the end of a piece
     threshold: np.ndarray  # (lanes,) the click comes when `norm` falls to it
@@ -110,7 +109,6 @@ def counting_work(plan: CountingPlan) -> CountingWork:
         factors=np.zeros(orders * width, dtype),
         bessel=np.zeros(orders + EXTRA),
         terms=np.zeros((TAYLOR + 3, 2, -(-d // 8) * 8)),
-        sums=np.zeros(8),
         norm=np.ones(width),
         trial=np.ones(width),
         threshold=np.zeros(width),
@@ -381,18 +379,6 @@ def operate(plan, work, operator, source, target):
 
 
 @inner_loop
-def dot(work, row, other):
-    """Re⟨x|y⟩ of two rows of `terms`."""
-    t = work.terms
-    n = 2 * t.shape[2]
-    total = splat_as(0.0, load_line(t, 0))
-    for i in range(0, n, 8):
-        total = fma(load_line(t, row * n + i), load_line(t, other * n + i), total)
-    store(work.sums, 0, total)
-    return np.sum(work.sums)
-
-
-@inner_loop
 def differentiate(plan, work, order):
     """The next Taylor vector, A^k ψ / k! for k = order + 1, A = R/2 × 2Y − c."""
     t, d, size = work.terms, plan.ends.shape[1], work.terms.shape[2]
@@ -428,15 +414,15 @@ def slopes(plan, work):
     """First and second derivative of ⟨ψ|ψ⟩ for the state in row 0 of `terms`; rows 1 and 2 are filled."""
     differentiate(plan, work, 0)
     differentiate(plan, work, 1)
-    return 2.0 * dot(work, 0, 1), 2.0 * dot(work, 1, 1) + 4.0 * dot(work, 0, 2)
+    return 2.0 * dot(work.terms, 0, 1), 2.0 * dot(work.terms, 1, 1) + 4.0 * dot(work.terms, 0, 2)
 
 
 @inner_loop
 def expand(plan, work, order, time):
     """Taylor series of row 0 at `time` into row STATE; returns the order it took, −1 if that is too high."""
-    smallest = LOST * LOST * dot(work, 0, 0)
+    smallest = LOST * LOST * dot(work.terms, 0, 0)
     k, power = 0, 1.0
-    while dot(work, k, k) * power * power > smallest:
+    while dot(work.terms, k, k) * power * power > smallest:
         if k == TAYLOR:
             return -1
         if k == order:
@@ -466,7 +452,7 @@ def locate(plan, work, low, high, guess, first, second, target):
         order = expand(plan, work, order, time)
         if order < 0:
             break
-        value = dot(work, STATE, STATE)
+        value = dot(work.terms, STATE, STATE)
         if abs(value - target) <= FOUND * target:
             return time
         time, low, high = newton(value, first + second * time, target, low, high, time)
@@ -503,14 +489,14 @@ def click(plan, work, rng):
     total = 0.0
     for j in range(plan.jumps.size):
         operate(plan, work, plan.jumps[j], STATE, IMAGE)
-        total += dot(work, IMAGE, IMAGE)
+        total += dot(work.terms, IMAGE, IMAGE)
     if not total > 0.0:
         return -1
     left = rng.random() * total
     chosen, weight = -1, 0.0
     for j in range(plan.jumps.size):
         operate(plan, work, plan.jumps[j], STATE, IMAGE)
-        size = dot(work, IMAGE, IMAGE)
+        size = dot(work.terms, IMAGE, IMAGE)
         if size > 0.0:
             chosen, weight = j, size
             left -= size
@@ -547,7 +533,7 @@ def save_lane(plan, work, lane, time, index, expectations, states):
         im = 0.0
         for r in range(t.shape[2]):
             im += t[STATE, 0, r] * t[IMAGE, 1, r] - t[STATE, 1, r] * t[IMAGE, 0, r]
-        expectations[o, index, lane] = complex(dot(work, STATE, IMAGE), im) / work.norm[lane]
+        expectations[o, index, lane] = complex(dot(work.terms, STATE, IMAGE), im) / work.norm[lane]
     if states.shape[0] > 0:
         phase = -plan.energy * time
         factor = complex(np.cos(phase), np.sin(phase)) / np.sqrt(work.norm[lane])
@@ -602,7 +588,7 @@ def finish_click(plan, work, rng, lane, t0, width, times, owner, count):
         times, owner, count = push_click(times, owner, count, lane, time, plan.counters[chosen])
     scatter(plan, work, lane)
     look_at_edges(plan, work, lane)
-    work.norm[lane] = dot(work, 0, 0) if chosen >= 0 else np.nan
+    work.norm[lane] = dot(work.terms, 0, 0) if chosen >= 0 else np.nan
     work.threshold[lane] = rng.random()
     return times, owner, count
 

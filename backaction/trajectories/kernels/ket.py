@@ -27,24 +27,28 @@ from .lane import (
     LOG_STEPS,
     MAX_ORDER,
     NOISE_STEPS,
+    RUN,
     SAVE,
     STAGED,
+    Rows,
     clicks_due,
-    complex_values,
-    copy,
-    csr_apply,
-    horner,
-    horner_slope,
+    dot,
+    expand,
+    fill_rows,
     load_record,
     newton,
-    norm2,
-    overlap,
+    norm_and_slope,
+    operate,
     push_click,
+    scale_row,
     slot_times,
     take_logarithm,
 )
 from .normals import draw
 from .together import GROUP, LANES, diffuse_together
+
+STATE = MAX_ORDER + 1  # row of `lane` with a lane's state where it jumps
+IMAGES = MAX_ORDER + 2  # and the first of those with what the jumps make of it
 
 
 class KetPlan(NamedTuple):
@@ -68,6 +72,7 @@ class KetPlan(NamedTuple):
     jumps: np.ndarray  # (n_jumps,) operators
     counters: np.ndarray  # (n_jumps,) counter, −1 hidden
     observables: np.ndarray  # (n_observables,) operators
+    rows: Rows  # the generator and the jumps once more
     edge_ptr: np.ndarray  # (n_edges + 1,)
     edge_index: np.ndarray
     dt: float
@@ -108,8 +113,8 @@ class KetWork(NamedTuple):
     classes: np.ndarray  # (n_classes, 2, 32)
     overlaps: np.ndarray  # (GROUP, 2, 32)
     means: np.ndarray  # (n_diffusive, 2, 32) ⟨c_j⟩ of merged channels times the norm
-    lane: np.ndarray  # (MAX_ORDER + 3, d) complex
-    images: np.ndarray  # (n_jumps, d) complex
+    lane: np.ndarray  # (IMAGES + n_jumps, 2, padded d) real and imaginary parts of single vectors: see `Rows`
+    rows: Rows
     weights: np.ndarray  # (n_jumps,) their squared norms
     crossing: np.ndarray  # (2,) lane that is being advanced on its own, and how far; −1: not begun
     click: np.ndarray  # (3,) time, lane and counter of a click that is to be recorded
@@ -150,8 +155,8 @@ def ket_work(plan: KetPlan) -> KetWork:
         classes=np.zeros((int(plan.row_class.max(initial=-1)) + 1, 2, LANES)),
         overlaps=np.zeros((GROUP if plan.merged else 0, 2, LANES)),
         means=np.zeros((len(plan.kinds), 2, LANES)),
-        lane=np.zeros((MAX_ORDER + 3, d), dtype=complex),
-        images=np.zeros((len(plan.jumps), d), dtype=complex),
+        lane=np.zeros((IMAGES + len(plan.jumps), 2, RUN * (plan.rows.ptr.shape[1] + 1))),
+        rows=plan.rows._replace(re=np.zeros(plan.rows.source.size), im=np.zeros(plan.rows.source.size)),
         weights=np.zeros(len(plan.jumps)),
         crossing=np.array([0.0, -1.0]),
         click=np.zeros(3),
@@ -358,29 +363,29 @@ def unload(work, staged, current, b):
 
 
 @inlined
-def taylor(plan, work, values, h):
-    """Fill work.lane[1:] with the Taylor vectors of row 0 over h; returns the order reached."""
-    ptr = plan.ptr[plan.generator]
-    terms = work.lane
-    negligible = (1e-3 * plan.tolerance) ** 2 * norm2(terms[0])
+def taylor(plan, work, h):
+    """Fill the rows of `work.lane` with the Taylor vectors of row 0 over h; returns the order reached."""
+    negligible = (1e-3 * plan.tolerance) ** 2 * dot(work.lane, 0, 0)
     for k in range(1, MAX_ORDER + 1):
-        csr_apply(ptr, plan.col, values, h / k, terms[k - 1], terms[k])
-        if norm2(terms[k]) <= negligible:
+        operate(work.rows, 0, h / k, work.lane, k - 1, k)
+        if dot(work.lane, k, k) <= negligible:
             return k
     return MAX_ORDER
 
 
 @inlined
-def click(plan, work, values, rng, state):
-    """Choose a jump operator by ⟨L†L⟩, apply it to `state`, normalise; returns its index or −1."""
-    total = 0.0
+def click(plan, work, rng):
+    """Choose a jump by ⟨L†L⟩ in the state of row STATE, its normalised outcome into row 0; returns its index or −1."""
+    lane = work.lane
+    sum_ = 0.0
     for j in range(plan.jumps.size):
-        csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, 1.0, state, work.images[j])
-        work.weights[j] = norm2(work.images[j])
-        total += work.weights[j]
-    if not total > 0.0:
+        operate(work.rows, 1 + j, 1.0, lane, STATE, IMAGES + j)
+        work.weights[j] = dot(lane, IMAGES + j, IMAGES + j)
+        sum_ += work.weights[j]
+    if not sum_ > 0.0:
+        scale_row(lane, STATE, 1.0, 0)
         return -1
-    left = rng.random() * total
+    left = rng.random() * sum_
     chosen = -1
     for j in range(plan.jumps.size):
         if work.weights[j] > 0.0:
@@ -388,47 +393,44 @@ def click(plan, work, values, rng, state):
             left -= work.weights[j]
             if left < 0.0:
                 break
-    scale = 1.0 / np.sqrt(work.weights[chosen])
-    for i in range(state.size):
-        state[i] = scale * work.images[chosen, i]
+    scale_row(lane, IMAGES + chosen, 1.0 / np.sqrt(work.weights[chosen]), 0)
     return chosen
 
 
 @inlined
 def take_lane(work, cur, lane):
-    """One lane's state before the slot, normalised, into work.lane[0]."""
+    """One lane's state before the slot, normalised, into row 0 of `work.lane`."""
     scale = 1.0 / np.sqrt(work.norm[lane])
-    for r in range(work.lane.shape[1]):
+    for r in range(work.re.size // (2 * LANES)):
         i = cur + r * LANES + lane
-        work.lane[0, r] = scale * complex(work.re[i], work.im[i])
+        work.lane[0, 0, RUN + r] = scale * work.re[i]
+        work.lane[0, 1, RUN + r] = scale * work.im[i]
 
 
 @inlined
 def put_lane(work, cur, lane):
-    """work.lane[0] into the other copy, its norm into `trial`."""
+    """Row 0 of `work.lane` into the other copy, its norm into `trial`."""
     other = work.re.size // 2 - cur
-    for r in range(work.lane.shape[1]):
+    for r in range(work.re.size // (2 * LANES)):
         i = other + r * LANES + lane
-        work.re[i] = work.lane[0, r].real
-        work.im[i] = work.lane[0, r].imag
-    work.trial[lane] = norm2(work.lane[0])
+        work.re[i] = work.lane[0, 0, RUN + r]
+        work.im[i] = work.lane[0, 1, RUN + r]
+    work.trial[lane] = dot(work.lane, 0, 0)
 
 
 @inlined
-def next_jump(plan, work, values, rng, lane, done, duration):
-    """Carry the state in work.lane[0] from `done` to its next jump or the end of the slot; (time, operator or −1).
+def next_jump(plan, work, rng, lane, done, duration):
+    """Carry the state in row 0 from `done` to its next jump or the end of the slot; (time, operator or −1).
 
     A function without reference counts: they would take longer than a jump of a qubit.
     """
-    terms = work.lane
-    state = work.lane[MAX_ORDER + 1]
+    vectors = work.lane
     chosen = -1
     while done < duration:
         h = min(duration - done, plan.reach)
-        before = norm2(terms[0])
-        order = taylor(plan, work, values, h)
-        horner(terms, order, 1.0, state)
-        survival = norm2(state) / before
+        before = dot(vectors, 0, 0)
+        order = taylor(plan, work, h)
+        survival = norm_and_slope(vectors, order, 1.0)[0] / before
         if not np.isfinite(survival):
             done = duration  # the driver sees the norm and reports it
             break
@@ -436,7 +438,7 @@ def next_jump(plan, work, values, rng, lane, done, duration):
             work.alive[lane] *= survival
             # the last piece ends the slot exactly, whatever the sum of the pieces rounds to
             done = duration if h >= duration - done else done + h
-            copy(state, terms[0])
+            expand(vectors, order, 1.0, 0)
             continue
         target = work.threshold[lane] / work.alive[lane] * before
         low, high = 0.0, 1.0
@@ -444,20 +446,16 @@ def next_jump(plan, work, values, rng, lane, done, duration):
         if not 0.0 <= theta <= 1.0:
             theta = 0.5
         for _ in range(60):
-            horner(terms, order, theta, state)
-            value = norm2(state)
-            horner_slope(terms, order, theta, terms[MAX_ORDER + 2])
-            slope = 2.0 * overlap(state, terms[MAX_ORDER + 2])  # d/dθ ⟨ψ|ψ⟩
+            value, slope = norm_and_slope(vectors, order, theta)
             new, low, high = newton(value, slope, target, low, high, theta)
             moved = abs(new - theta)
             theta = new
             # the next step would be as short as the square of this one
             if 10.0 * moved * moved <= plan.tolerance or high - low <= plan.tolerance:
                 break
-        horner(terms, order, theta, state)
+        expand(vectors, order, theta, STATE)
         done = min(done + theta * h, duration)
-        chosen = click(plan, work, values, rng, state)
-        copy(state, terms[0])
+        chosen = click(plan, work, rng)
         work.alive[lane] = 1.0
         work.threshold[lane] = rng.random()
         break
@@ -465,10 +463,9 @@ def next_jump(plan, work, values, rng, lane, done, duration):
 
 
 @inlined
-def follow_lane(plan, work, cur, values, lane, start, duration):
+def follow_lane(plan, work, cur, lane, start, duration):
     """Carry one lane over a slot with given clicks; the result goes to the other copy and `trial`."""
-    terms = work.lane
-    state = work.lane[MAX_ORDER + 1]
+    vectors = work.lane
     take_lane(work, cur, lane)
     done = 0.0
     k = work.given_next[lane]
@@ -477,25 +474,22 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
         stop = min(max(work.given_times[k] - start, done), duration) if clicks else duration
         while done < stop:
             h = min(stop - done, plan.reach)
-            order = taylor(plan, work, values, h)
-            horner(terms, order, 1.0, state)
-            copy(state, terms[0])
+            expand(vectors, taylor(plan, work, h), 1.0, 0)
             done = stop if h >= stop - done else done + h
-        work.likelihood[lane] *= norm2(terms[0])
+        norm = dot(vectors, 0, 0)
+        work.likelihood[lane] *= norm
         if clicks:
             weight = 0.0
             for j in range(plan.jumps.size):  # a complete record: one operator per counter
                 if plan.counters[j] == work.given_owner[k]:
-                    csr_apply(plan.ptr[plan.jumps[j]], plan.col, values, 1.0, terms[0], state)
-                    weight = norm2(state) / norm2(terms[0])
+                    operate(work.rows, 1 + j, 1.0, vectors, 0, STATE)
+                    weight = dot(vectors, STATE, STATE) / norm
             work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
             work.likelihood[lane] = 1.0
             if weight > 0.0:
-                copy(state, terms[0])
+                scale_row(vectors, STATE, 1.0, 0)
             k += 1
-        factor = 1.0 / np.sqrt(norm2(terms[0]))
-        for r in range(terms.shape[1]):
-            terms[0, r] *= factor
+        scale_row(vectors, 0, 1.0 / np.sqrt(dot(vectors, 0, 0)), 0)
         if not clicks:
             break
     work.given_next[lane] = k
@@ -529,7 +523,7 @@ def follow(work, end):
 
 
 @inlined
-def cross(plan, work, cur, values, rngs, start, duration):
+def cross(plan, work, cur, rngs, start, duration):
     """Carry every lane over a slot in which it jumps, or clicks as given; others move on.
 
     False if it stops at a click that is to be recorded, in `work.click`; to be called again.
@@ -545,13 +539,13 @@ def cross(plan, work, cur, values, rngs, start, duration):
                 lane += 1
                 continue
             if plan.given:
-                follow_lane(plan, work, cur, values, lane, start, duration)
+                follow_lane(plan, work, cur, lane, start, duration)
                 lane += 1
                 continue
             take_lane(work, cur, lane)
             done = 0.0
         while done < duration:
-            done, chosen = next_jump(plan, work, values, rngs[lane], lane, done, duration)
+            done, chosen = next_jump(plan, work, rngs[lane], lane, done, duration)
             if chosen >= 0 and plan.counters[chosen] >= 0:
                 work.crossing[0] = lane
                 work.crossing[1] = done
@@ -675,7 +669,7 @@ def settle(plan, work, t0, stage, at_edge, b, s):
 
 
 @inner_loop
-def advance(plan, work, rngs, values, t0, first, offset, b, b_stop, save_every, close, width, current):
+def advance(plan, work, rngs, t0, first, offset, b, b_stop, save_every, close, width, current):
     """Run on from bin b until something needs the caller; returns (why, b).
 
     A bin of a diffusive run is P(dt/2) D P(dt) D … D P(dt/2); at an edge that nobody looks at, the two halves are one
@@ -715,9 +709,9 @@ def advance(plan, work, rngs, values, t0, first, offset, b, b_stop, save_every, 
             crossing = settle(plan, work, t0, stage, at_edge, offset + b, s)
         if crossing:
             if work.drive.active:
-                complex_values(plan.re, plan.im, values)
+                fill_rows(work.rows, plan.re, plan.im)
             begin, duration = slot_times(stage, at_edge, offset + b, s, plan.dt, plan.n_sub, n_diffusive)
-            if not cross(plan, work, cur, values, rngs, t0 + begin, duration):
+            if not cross(plan, work, cur, rngs, t0 + begin, duration):
                 why = CLICK
                 break
             crossing = False
@@ -825,11 +819,10 @@ def run_ket(
     """
     count = np.int64(0)  # not a literal, for which everything below would be compiled once more
     b = np.int64(0)
-    values = np.empty(plan.re.size, dtype=np.complex128)
-    complex_values(plan.re, plan.im, values)
+    fill_rows(work.rows, plan.re, plan.im)
     while True:
         why, b = advance(
-            plan, work, rngs, values, t0, first, offset, b, n_bins, save_every, close, width, current
+            plan, work, rngs, t0, first, offset, b, n_bins, save_every, close, width, current
         )  # fmt: skip
         if why == DONE:
             break

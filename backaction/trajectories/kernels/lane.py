@@ -7,16 +7,41 @@ threshold, is found to rounding by a safeguarded Newton iteration without anothe
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..compiled import inlined, kernel
-from ..simd import at
+from ..simd import add, at, fma, load_line, mul, neg, splat_as, store, total
 
+RUN = 8  # elements of an operator that are applied at once
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
 LOG_STEPS = 64  # steps after which the likelihood's logarithm is taken
 NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kernel calls begin; even: see `normals`
 STAGED = 32  # bins after which the records are moved to where they belong
+
+
+class Rows(NamedTuple):
+    """Operators for single lanes: eight rows at a time, what they have on one diagonal as a run of eight numbers.
+
+    A vector's parts are padded by `RUN` zeros before and behind, as a run may reach beyond.
+    """
+
+    ptr: np.ndarray  # (n_operators, n_blocks + 1) runs of the block's rows
+    start: np.ndarray  # place in the vector of the number that meets the first of a run
+    source: np.ndarray  # (n_runs * 8,) index of the elements in the plan's `re`, `im`; −1: none
+    re: np.ndarray  # (n_runs * 8,)
+    im: np.ndarray
+
+
+@inlined
+def fill_rows(rows, re, im):
+    """Copy the elements from where the plan has them."""
+    for i in range(rows.source.size):
+        k = rows.source[i]
+        rows.re[i] = re[k] if k >= 0 else 0.0
+        rows.im[i] = im[k] if k >= 0 else 0.0
 
 
 @inlined
@@ -75,22 +100,6 @@ def take_logarithm(work):
 
 
 @inlined
-def csr_apply(ptr, col, values, scale, x, out):
-    """out = scale A x for one operator: x, out (d,) complex."""
-    for r in range(ptr.size - 1):
-        re = 0.0
-        im = 0.0
-        for k in range(ptr[r], ptr[r + 1]):
-            v = values[k]
-            y = x[at(col, k)]
-            re += v.real * y.real
-            im += v.real * y.imag
-            re -= v.imag * y.imag
-            im += v.imag * y.real
-        out[r] = complex(scale * re, scale * im)
-
-
-@inlined
 def copy(x, out):
     """out = x; an assignment of slices would allocate if they overlapped."""
     for i in range(x.size):
@@ -109,39 +118,83 @@ def horner(terms, order, theta, out):
 
 
 @inlined
-def overlap(x, y):
-    """Re⟨x|y⟩, in sums that do not wait for each other."""
-    a = 0.0
-    b = 0.0
-    c = 0.0
-    e = 0.0
-    n = x.size
-    for i in range(0, n - 1, 2):
-        a += x[i].real * y[i].real
-        b += x[i].imag * y[i].imag
-        c += x[i + 1].real * y[i + 1].real
-        e += x[i + 1].imag * y[i + 1].imag
-    if n % 2 == 1:
-        a += x[n - 1].real * y[n - 1].real
-        b += x[n - 1].imag * y[n - 1].imag
-    return (a + b) + (c + e)
+def operate(rows, op, factor, vectors, source, target):
+    """Row `target` of `vectors` = factor × operator × row `source`; see `Rows`."""
+    size = vectors.shape[2]
+    n_blocks = rows.ptr.shape[1] - 1
+    f = splat_as(factor, load_line(vectors, 0))
+    zero = splat_as(0.0, f)
+    x = 2 * source * size
+    y = 2 * target * size + RUN
+    for block in range(n_blocks):
+        re = zero
+        im = zero
+        for k in range(rows.ptr[op, block], rows.ptr[op, block + 1]):
+            i = x + at(rows.start, k)
+            u = load_line(rows.re, k * RUN)
+            v = load_line(rows.im, k * RUN)
+            gr = load_line(vectors, i)
+            gi = load_line(vectors, i + size)
+            re = fma(u, gr, re)
+            im = fma(u, gi, im)
+            re = fma(neg(v), gi, re)
+            im = fma(v, gr, im)
+        store(vectors, y + block * RUN, mul(f, re))
+        store(vectors, y + size + block * RUN, mul(f, im))
 
 
 @inlined
-def norm2(x):
-    """⟨x|x⟩."""
-    return overlap(x, x)
+def dot(vectors, row, other):
+    """Re⟨x|y⟩ of two rows."""
+    size = vectors.shape[2]
+    re = splat_as(0.0, load_line(vectors, 0))
+    im = re
+    for i in range(0, size, RUN):
+        x = 2 * row * size + i
+        y = 2 * other * size + i
+        re = fma(load_line(vectors, x), load_line(vectors, y), re)
+        im = fma(load_line(vectors, x + size), load_line(vectors, y + size), im)
+    return total(add(re, im))
 
 
 @inlined
-def horner_slope(terms, order, theta, out):
-    """out = Σ_k k T_k θ^(k−1)."""
-    n = out.size
-    for i in range(n):
-        out[i] = order * terms[order, i]
-    for k in range(order - 1, 0, -1):
-        for i in range(n):
-            out[i] = out[i] * theta + k * terms[k, i]
+def scale_row(vectors, source, factor, target):
+    """Row `target` = factor × row `source`."""
+    n = 2 * vectors.shape[2]
+    f = splat_as(factor, load_line(vectors, 0))
+    for i in range(0, n, RUN):
+        store(vectors, target * n + i, mul(f, load_line(vectors, source * n + i)))
+
+
+@inlined
+def expand(vectors, order, theta, target):
+    """Row `target` = Σ_k T_k θ^k, T_k in row k."""
+    n = 2 * vectors.shape[2]
+    step = splat_as(theta, load_line(vectors, 0))
+    for i in range(0, n, RUN):
+        value = load_line(vectors, order * n + i)
+        for k in range(order - 1, -1, -1):
+            value = fma(value, step, load_line(vectors, k * n + i))
+        store(vectors, target * n + i, value)
+
+
+@inlined
+def norm_and_slope(vectors, order, theta):
+    """⟨ψ|ψ⟩ of ψ = Σ_k T_k θ^k, and its derivative by θ."""
+    n = 2 * vectors.shape[2]
+    step = splat_as(theta, load_line(vectors, 0))
+    zero = splat_as(0.0, step)
+    norm = zero
+    slope = zero
+    for i in range(0, n, RUN):
+        value = load_line(vectors, order * n + i)
+        rate = zero
+        for k in range(order - 1, -1, -1):
+            rate = fma(rate, step, value)
+            value = fma(value, step, load_line(vectors, k * n + i))
+        norm = fma(value, value, norm)
+        slope = fma(value, rate, slope)
+    return total(norm), 2.0 * total(slope)
 
 
 @inlined
