@@ -538,6 +538,7 @@ def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
     value = classes[of_class, channel]
     met = np.zeros(len(elements), dtype=np.int64)  # terms of the classes, at the first element of each
     met[first[order]] = np.bincount(of_class, minlength=len(classes))
+    ready, class_slot, phi_slot, n_slots = _schedule(row, col, of_element, d)
     group, within = np.divmod(overlap_of[of_class], GROUP)
     in_groups = np.lexsort((of_class, channel, group))
     n_groups = -(-len(members) // GROUP)
@@ -546,11 +547,15 @@ def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
     return (
         _starts(np.bincount(row, minlength=d)),
         col,
-        of_element,
+        class_slot[of_element],
+        phi_slot[col],
+        phi_slot,
+        n_slots,
         _starts(met),
         channel.astype(np.int64),
         np.ascontiguousarray(value.real),
         np.ascontiguousarray(value.imag),
+        ready,
         _starts([len(m) for m in members]),
         row[chosen],
         col[chosen],
@@ -558,6 +563,43 @@ def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
         within[in_groups],
         np.stack([w.real, s * w.real, w.imag, -s * w.imag], axis=1),
     )
+
+
+def _schedule(
+    row: np.ndarray, col: np.ndarray, of_element: np.ndarray, d: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """When rows of the second product with X are taken, and where x_e and φ lie: what is not needed any more makes room.
+
+    Returns, for each row of the first product, how many rows of the second can be done once it is; the slots of the
+    x_e and of the rows of φ; and how many slots there are.
+    """
+    needed = np.zeros(d, dtype=np.int64)
+    np.maximum.at(needed, row, col)
+    ready = np.searchsorted(np.maximum.accumulate(needed), np.arange(d), side="right")
+    class_slot, phi_slot = np.full(int(of_element.max(initial=-1)) + 1, -1), np.zeros(d, dtype=np.int64)
+    last_of_class, last_of_phi = np.zeros(len(class_slot), dtype=np.int64), np.full(d, -1)
+    np.maximum.at(last_of_class, of_element, row)
+    np.maximum.at(last_of_phi, col, row)
+    leaving: list[list[int]] = [[] for _ in range(d)]  # slots that are free after a row of the second product
+    free: list[int] = []
+    n_slots = done = 0
+    ptr = np.searchsorted(row, np.arange(d + 1))
+    for r in range(d):
+        for e in (-1, *of_element[ptr[r] : ptr[r + 1]]):
+            if e >= 0 and class_slot[e] >= 0:
+                continue
+            slot = free.pop() if free else n_slots
+            n_slots = max(n_slots, slot + 1)
+            if e < 0:
+                phi_slot[r] = slot
+                leaving[max(last_of_phi[r], done)].append(slot)
+            else:
+                class_slot[e] = slot
+                leaving[last_of_class[e]].append(slot)
+        for q in range(done, ready[r]):
+            free += leaving[q]
+        done = int(ready[r])
+    return ready, class_slot, phi_slot, n_slots
 
 
 def _starts(counts: Any) -> np.ndarray:

@@ -84,11 +84,15 @@ class KetPlan(NamedTuple):
     merged: bool  # all diffusive channels in one operator: see `together`
     row_ptr: np.ndarray  # (d + 1,) elements of X, row by row
     row_col: np.ndarray
-    row_class: np.ndarray
+    row_class: np.ndarray  # slot of the element's x_e
+    row_phi: np.ndarray  # slot of φ in the element's column
+    phi_slot: np.ndarray  # (d,) slot of φ in each row
+    n_slots: int
     row_terms: np.ndarray  # (nnz + 1,) terms w_ej z_j of each element's class, where it is the first of its class
     class_channel: np.ndarray
     class_re: np.ndarray
     class_im: np.ndarray
+    row_ready: np.ndarray  # (d,) rows of X that have all they need once φ is known up to this row
     overlap_ptr: np.ndarray  # (n_overlaps + 1,) elements of each overlap
     overlap_row: np.ndarray
     overlap_col: np.ndarray
@@ -110,7 +114,7 @@ class KetWork(NamedTuple):
     sums: np.ndarray  # (6 * 32,) inner products of the K_iψ: see `increments`
     z: np.ndarray  # (5 * 32,) a scale near 1/√norm, Re z, Im z, Re z2, Im z2
     steps: np.ndarray  # (n_diffusive, 2, 32) z_j of merged channels, real and imaginary parts
-    classes: np.ndarray  # (n_classes, 2, 32)
+    slots: np.ndarray  # (n_slots, 2, 32) matrix elements x_e and rows of φ, as long as they are needed
     overlaps: np.ndarray  # (GROUP, 2, 32)
     means: np.ndarray  # (n_diffusive, 2, 32) ⟨c_j⟩ of merged channels times the norm
     lane: np.ndarray  # (IMAGES + n_jumps, 2, padded d) real and imaginary parts of single vectors: see `Rows`
@@ -152,7 +156,7 @@ def ket_work(plan: KetPlan) -> KetWork:
         sums=np.zeros(6 * LANES),
         z=np.zeros(5 * LANES),
         steps=np.zeros((len(plan.kinds), 2, LANES)),
-        classes=np.zeros((int(plan.row_class.max(initial=-1)) + 1, 2, LANES)),
+        slots=np.zeros((plan.n_slots, 2, LANES)),
         overlaps=np.zeros((GROUP if plan.merged else 0, 2, LANES)),
         means=np.zeros((len(plan.kinds), 2, LANES)),
         lane=np.zeros((IMAGES + len(plan.jumps), 2, RUN * (plan.rows.ptr.shape[1] + 1))),

@@ -147,26 +147,26 @@ def first_row_of_x(plan, work, row, cur):
         end = at(plan.row_terms, k + 1)
         if begin < end:
             xr, xi = class_of(plan, work, begin, end)
-            store(work.classes, e, xr)
-            store(work.classes, e + LANES, xi)
+            store(work.slots, e, xr)
+            store(work.slots, e + LANES, xi)
         else:
-            xr = load32(work.classes, e)
-            xi = load32(work.classes, e + LANES)
+            xr = load32(work.slots, e)
+            xi = load32(work.slots, e + LANES)
         sum_re, sum_im = add_product(xr, xi, load32(work.re, c), load32(work.im, c), sum_re, sum_im)
     return sum_re, sum_im
 
 
 @inlined
-def row_of_x(plan, work, row, v, im):
-    """(Xv)_row; the imaginary parts of v begin at v[im]."""
+def second_row_of_x(plan, work, row):
+    """(Xφ)_row."""
     sum_re = splat32(0.0)
     sum_im = splat32(0.0)
     for k in range(plan.row_ptr[row], plan.row_ptr[row + 1]):
-        c = at(plan.row_col, k) * LANES
+        c = 2 * at(plan.row_phi, k) * LANES
         e = 2 * at(plan.row_class, k) * LANES
-        xr = load32(work.classes, e)
-        xi = load32(work.classes, e + LANES)
-        sum_re, sum_im = add_product(xr, xi, load32(v, c), load32(v, im + c), sum_re, sum_im)
+        xr = load32(work.slots, e)
+        xi = load32(work.slots, e + LANES)
+        sum_re, sum_im = add_product(xr, xi, load32(work.slots, c), load32(work.slots, c + LANES), sum_re, sum_im)
     return sum_re, sum_im
 
 
@@ -183,24 +183,27 @@ def diffuse_together(plan, work, cur, noise, step, record):
         means(plan, work, cur)
     draw_together(plan, work, noise, step, record, inverse)
     one_half = splat32(0.5)
+    k0 = plan.kraus[0, 0]
+    total = splat32(0.0)
+    done = 0
     for r in range(d):  # φ = ψ + ½Xψ
         xr, xi = first_row_of_x(plan, work, r, cur)
         i = r * LANES
-        store(work.phi, i, fma(one_half, xr, load32(work.re, cur + i)))
-        store(work.phi, n + i, fma(one_half, xi, load32(work.im, cur + i)))
-    k0 = plan.kraus[0, 0]
-    total = splat32(0.0)
-    for r in range(d):  # K0ψ + Xφ
-        ar, ai = row_of_x(plan, work, r, work.phi, n)
-        for k in range(plan.ptr[k0, r], plan.ptr[k0, r + 1]):
-            c = cur + at(plan.col, k) * LANES
-            ar, ai = add_weighted(at(plan.re, k), at(plan.im, k), load32(work.re, c), load32(work.im, c), ar, ai)
-        ar = mul(scale, ar)
-        ai = mul(scale, ai)
-        i = other + r * LANES
-        store(work.re, i, ar)
-        store(work.im, i, ai)
-        total = fma(ai, ai, fma(ar, ar, total))
+        f = 2 * plan.phi_slot[r] * LANES
+        store(work.slots, f, fma(one_half, xr, load32(work.re, cur + i)))
+        store(work.slots, f + LANES, fma(one_half, xi, load32(work.im, cur + i)))
+        while done < plan.row_ready[r]:  # K0ψ + Xφ as soon as that has its φ: what it needs is still near
+            ar, ai = second_row_of_x(plan, work, done)
+            for k in range(plan.ptr[k0, done], plan.ptr[k0, done + 1]):
+                c = cur + at(plan.col, k) * LANES
+                ar, ai = add_weighted(at(plan.re, k), at(plan.im, k), load32(work.re, c), load32(work.im, c), ar, ai)
+            ar = mul(scale, ar)
+            ai = mul(scale, ai)
+            i = other + done * LANES
+            store(work.re, i, ar)
+            store(work.im, i, ai)
+            total = fma(ai, ai, fma(ar, ar, total))
+            done += 1
     store(work.norm, 0, total)
     if plan.given:
         store(work.likelihood, 0, mul(load32(work.likelihood, 0), total))
