@@ -563,7 +563,7 @@ def ket_operations(plan: KetPlan) -> float:
     norm = 4 * d
     slot = per_bin(plan, [plan.slots[0]], [plan.slots[1]], lambda o: applied(plan, o) + norm)
     if plan.merged:
-        overlaps = COMPLEX * len(plan.overlap_row) + cost_of(plan.mean_im).sum()
+        overlaps = COMPLEX * len(plan.overlap_row) + cost_of(plan.mean_weights[:, 2]).sum()
         X = COMPLEX * len(plan.row_col)
         once = cost_of(plan.class_im).sum() + REAL * d + 2 * d + norm
         return float(slot + overlaps + 2 * X + applied(plan, plan.kraus[0, 0]) + once)
@@ -1102,7 +1102,7 @@ def main() -> int:
                     1e-2, bins_of, "sz", 1.0)  # fmt: skip
         spins(spin, run, rates, results)
     if "generality" in only:
-        generality(two, all_seven, run, results)
+        generality(two, replace(all_seven, bins_of=1), run, results)  # a record per step, as in W2
     print("\nQuTiP runs its trajectories one after the other: 20 stand for 1000.")
     return int(arguments.check and not all(results.kept))
 

@@ -228,14 +228,16 @@ class Batch(NamedTuple):
 def joined_currents(batches: list[Batch]) -> np.ndarray:
     """Records of all batches (trajectory, current, bin); no copy if they were written side by side."""
     parts = [b.current for b in batches]
-    whole, ntraj = parts[0].base, sum(map(len, parts))
+    memory, ntraj = parts[0].base, sum(map(len, parts))
+    places = [part.ctypes.data for part in parts]
     if (
-        isinstance(whole, np.ndarray)
-        and whole.shape[1:] == parts[0].shape[1:]  # not the buffer that another process sent
-        and all(part.base is whole for part in parts)
+        isinstance(memory, np.ndarray)
+        and all(part.base is memory for part in parts)  # not what other processes sent
+        and all(place == places[0] + b.first * parts[0].strides[0] for place, b in zip(places, batches, strict=True))
         and batches[-1].first + len(parts[-1]) == ntraj
     ):
-        return whole[:ntraj]
+        shape = (ntraj, *parts[0].shape[1:])
+        return np.ndarray(shape, complex, memory, places[0] - memory.ctypes.data)
     return np.concatenate(parts)
 
 

@@ -509,7 +509,7 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return ptr, np.concatenate(col), np.ascontiguousarray(table.real), np.ascontiguousarray(table.imag), lowest
 
 
-def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
+def _classes(channels: list[sp.csr_array], d: int) -> tuple[Any, ...]:
     """Elements of X = Σ_j c_j z_j row by row and in classes, and ⟨c_j⟩ from overlaps: see `KetPlan`."""
     coos = [c.tocoo() for c in channels]
     where = [c.row.astype(np.int64) * d + c.col for c in coos]
@@ -568,12 +568,12 @@ def _classes(channels: list[sp.csr_array], d: int) -> tuple[np.ndarray, ...]:
 def _schedule(
     row: np.ndarray, col: np.ndarray, of_element: np.ndarray, d: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """When rows of the second product with X are taken, and where x_e and φ lie: what is not needed any more makes room.
+    """When rows of the second product with X are taken, and where x_e and φ lie until they are not needed any more.
 
     Returns, for each row of the first product, how many rows of the second can be done once it is; the slots of the
     x_e and of the rows of φ; and how many slots there are.
     """
-    needed = np.zeros(d, dtype=np.int64)
+    needed = np.arange(d)  # the first product of a row gives it its x_e
     np.maximum.at(needed, row, col)
     ready = np.searchsorted(np.maximum.accumulate(needed), np.arange(d), side="right")
     class_slot, phi_slot = np.full(int(of_element.max(initial=-1)) + 1, -1), np.zeros(d, dtype=np.int64)
@@ -592,7 +592,7 @@ def _schedule(
             n_slots = max(n_slots, slot + 1)
             if e < 0:
                 phi_slot[r] = slot
-                leaving[max(last_of_phi[r], done)].append(slot)
+                leaving[max(last_of_phi[r], r)].append(slot)
             else:
                 class_slot[e] = slot
                 leaving[last_of_class[e]].append(slot)

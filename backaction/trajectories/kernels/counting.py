@@ -414,15 +414,15 @@ def slopes(plan, work):
     """First and second derivative of ⟨ψ|ψ⟩ for the state in row 0 of `terms`; rows 1 and 2 are filled."""
     differentiate(plan, work, 0)
     differentiate(plan, work, 1)
-    return 2.0 * dot(work.terms, 0, 1), 2.0 * dot(work.terms, 1, 1) + 4.0 * dot(work.terms, 0, 2)
+    return 2.0 * dot(work.terms, 0, 1, 0), 2.0 * dot(work.terms, 1, 1, 0) + 4.0 * dot(work.terms, 0, 2, 0)
 
 
 @inner_loop
 def expand(plan, work, order, time):
     """Taylor series of row 0 at `time` into row STATE; returns the order it took, −1 if that is too high."""
-    smallest = LOST * LOST * dot(work.terms, 0, 0)
+    smallest = LOST * LOST * dot(work.terms, 0, 0, 0)
     k, power = 0, 1.0
-    while dot(work.terms, k, k) * power * power > smallest:
+    while dot(work.terms, k, k, 0) * power * power > smallest:
         if k == TAYLOR:
             return -1
         if k == order:
@@ -452,7 +452,7 @@ def locate(plan, work, low, high, guess, first, second, target):
         order = expand(plan, work, order, time)
         if order < 0:
             break
-        value = dot(work.terms, STATE, STATE)
+        value = dot(work.terms, STATE, STATE, 0)
         if abs(value - target) <= FOUND * target:
             return time
         time, low, high = newton(value, first + second * time, target, low, high, time)
@@ -489,14 +489,14 @@ def click(plan, work, rng):
     total = 0.0
     for j in range(plan.jumps.size):
         operate(plan, work, plan.jumps[j], STATE, IMAGE)
-        total += dot(work.terms, IMAGE, IMAGE)
+        total += dot(work.terms, IMAGE, IMAGE, 0)
     if not total > 0.0:
         return -1
     left = rng.random() * total
     chosen, weight = -1, 0.0
     for j in range(plan.jumps.size):
         operate(plan, work, plan.jumps[j], STATE, IMAGE)
-        size = dot(work.terms, IMAGE, IMAGE)
+        size = dot(work.terms, IMAGE, IMAGE, 0)
         if size > 0.0:
             chosen, weight = j, size
             left -= size
@@ -533,7 +533,7 @@ def save_lane(plan, work, lane, time, index, expectations, states):
         im = 0.0
         for r in range(t.shape[2]):
             im += t[STATE, 0, r] * t[IMAGE, 1, r] - t[STATE, 1, r] * t[IMAGE, 0, r]
-        expectations[o, index, lane] = complex(dot(work.terms, STATE, IMAGE), im) / work.norm[lane]
+        expectations[o, index, lane] = complex(dot(work.terms, STATE, IMAGE, 0), im) / work.norm[lane]
     if states.shape[0] > 0:
         phase = -plan.energy * time
         factor = complex(np.cos(phase), np.sin(phase)) / np.sqrt(work.norm[lane])
@@ -588,7 +588,7 @@ def finish_click(plan, work, rng, lane, t0, width, times, owner, count):
         times, owner, count = push_click(times, owner, count, lane, time, plan.counters[chosen])
     scatter(plan, work, lane)
     look_at_edges(plan, work, lane)
-    work.norm[lane] = dot(work.terms, 0, 0) if chosen >= 0 else np.nan
+    work.norm[lane] = dot(work.terms, 0, 0, 0) if chosen >= 0 else np.nan
     work.threshold[lane] = rng.random()
     return times, owner, count
 

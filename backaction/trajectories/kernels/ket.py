@@ -369,10 +369,10 @@ def unload(work, staged, current, b):
 @inlined
 def taylor(plan, work, h):
     """Fill the rows of `work.lane` with the Taylor vectors of row 0 over h; returns the order reached."""
-    negligible = (1e-3 * plan.tolerance) ** 2 * dot(work.lane, 0, 0)
+    negligible = (1e-3 * plan.tolerance) ** 2 * dot(work.lane, 0, 0, RUN)
     for k in range(1, MAX_ORDER + 1):
         operate(work.rows, 0, h / k, work.lane, k - 1, k)
-        if dot(work.lane, k, k) <= negligible:
+        if dot(work.lane, k, k, RUN) <= negligible:
             return k
     return MAX_ORDER
 
@@ -384,7 +384,7 @@ def click(plan, work, rng):
     sum_ = 0.0
     for j in range(plan.jumps.size):
         operate(work.rows, 1 + j, 1.0, lane, STATE, IMAGES + j)
-        work.weights[j] = dot(lane, IMAGES + j, IMAGES + j)
+        work.weights[j] = dot(lane, IMAGES + j, IMAGES + j, RUN)
         sum_ += work.weights[j]
     if not sum_ > 0.0:
         scale_row(lane, STATE, 1.0, 0)
@@ -419,7 +419,7 @@ def put_lane(work, cur, lane):
         i = other + r * LANES + lane
         work.re[i] = work.lane[0, 0, RUN + r]
         work.im[i] = work.lane[0, 1, RUN + r]
-    work.trial[lane] = dot(work.lane, 0, 0)
+    work.trial[lane] = dot(work.lane, 0, 0, RUN)
 
 
 @inlined
@@ -432,7 +432,7 @@ def next_jump(plan, work, rng, lane, done, duration):
     chosen = -1
     while done < duration:
         h = min(duration - done, plan.reach)
-        before = dot(vectors, 0, 0)
+        before = dot(vectors, 0, 0, RUN)
         order = taylor(plan, work, h)
         survival = norm_and_slope(vectors, order, 1.0)[0] / before
         if not np.isfinite(survival):
@@ -480,20 +480,20 @@ def follow_lane(plan, work, cur, lane, start, duration):
             h = min(stop - done, plan.reach)
             expand(vectors, taylor(plan, work, h), 1.0, 0)
             done = stop if h >= stop - done else done + h
-        norm = dot(vectors, 0, 0)
+        norm = dot(vectors, 0, 0, RUN)
         work.likelihood[lane] *= norm
         if clicks:
             weight = 0.0
             for j in range(plan.jumps.size):  # a complete record: one operator per counter
                 if plan.counters[j] == work.given_owner[k]:
                     operate(work.rows, 1 + j, 1.0, vectors, 0, STATE)
-                    weight = dot(vectors, STATE, STATE) / norm
+                    weight = dot(vectors, STATE, STATE, RUN) / norm
             work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
             work.likelihood[lane] = 1.0
             if weight > 0.0:
                 scale_row(vectors, STATE, 1.0, 0)
             k += 1
-        scale_row(vectors, 0, 1.0 / np.sqrt(dot(vectors, 0, 0)), 0)
+        scale_row(vectors, 0, 1.0 / np.sqrt(dot(vectors, 0, 0, RUN)), 0)
         if not clicks:
             break
     work.given_next[lane] = k

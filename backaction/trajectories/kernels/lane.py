@@ -144,12 +144,12 @@ def operate(rows, op, factor, vectors, source, target):
 
 
 @inlined
-def dot(vectors, row, other):
-    """Re⟨x|y⟩ of two rows."""
+def dot(vectors, row, other, margin):
+    """Re⟨x|y⟩ of two rows, without so many numbers before and behind either part."""
     size = vectors.shape[2]
     re = splat_as(0.0, load_line(vectors, 0))
     im = re
-    for i in range(0, size, RUN):
+    for i in range(margin, size - margin, RUN):
         x = 2 * row * size + i
         y = 2 * other * size + i
         re = fma(load_line(vectors, x), load_line(vectors, y), re)
@@ -160,40 +160,43 @@ def dot(vectors, row, other):
 @inlined
 def scale_row(vectors, source, factor, target):
     """Row `target` = factor × row `source`."""
-    n = 2 * vectors.shape[2]
+    size = vectors.shape[2]
     f = splat_as(factor, load_line(vectors, 0))
-    for i in range(0, n, RUN):
-        store(vectors, target * n + i, mul(f, load_line(vectors, source * n + i)))
+    for part in range(2):
+        for i in range(part * size + RUN, (part + 1) * size - RUN, RUN):
+            store(vectors, 2 * target * size + i, mul(f, load_line(vectors, 2 * source * size + i)))
 
 
 @inlined
 def expand(vectors, order, theta, target):
     """Row `target` = Σ_k T_k θ^k, T_k in row k."""
-    n = 2 * vectors.shape[2]
+    size = vectors.shape[2]
     step = splat_as(theta, load_line(vectors, 0))
-    for i in range(0, n, RUN):
-        value = load_line(vectors, order * n + i)
-        for k in range(order - 1, -1, -1):
-            value = fma(value, step, load_line(vectors, k * n + i))
-        store(vectors, target * n + i, value)
+    for part in range(2):
+        for i in range(part * size + RUN, (part + 1) * size - RUN, RUN):
+            value = load_line(vectors, 2 * order * size + i)
+            for k in range(order - 1, -1, -1):
+                value = fma(value, step, load_line(vectors, 2 * k * size + i))
+            store(vectors, 2 * target * size + i, value)
 
 
 @inlined
 def norm_and_slope(vectors, order, theta):
     """⟨ψ|ψ⟩ of ψ = Σ_k T_k θ^k, and its derivative by θ."""
-    n = 2 * vectors.shape[2]
+    size = vectors.shape[2]
     step = splat_as(theta, load_line(vectors, 0))
     zero = splat_as(0.0, step)
     norm = zero
     slope = zero
-    for i in range(0, n, RUN):
-        value = load_line(vectors, order * n + i)
-        rate = zero
-        for k in range(order - 1, -1, -1):
-            rate = fma(rate, step, value)
-            value = fma(value, step, load_line(vectors, k * n + i))
-        norm = fma(value, value, norm)
-        slope = fma(value, rate, slope)
+    for part in range(2):
+        for i in range(part * size + RUN, (part + 1) * size - RUN, RUN):
+            value = load_line(vectors, 2 * order * size + i)
+            rate = zero
+            for k in range(order - 1, -1, -1):
+                rate = fma(rate, step, value)
+                value = fma(value, step, load_line(vectors, 2 * k * size + i))
+            norm = fma(value, value, norm)
+            slope = fma(value, rate, slope)
     return total(norm), 2.0 * total(slope)
 
 

@@ -38,18 +38,23 @@ def add_weighted(wr, wi, vr, vi, sum_re, sum_im):
 @inlined
 def overlaps(plan, work, cur, begin, end):
     """Σ ψ_r*ψ_c over the elements of a class, for one of every two classes that are each other's adjoint."""
+    ur = splat32(0.0)
+    ui = splat32(0.0)
+    known = -1
     for i in range(begin, end):
         sum_re = splat32(0.0)
         sum_im = splat32(0.0)
         for k in range(plan.overlap_ptr[i], plan.overlap_ptr[i + 1]):
-            r = cur + at(plan.overlap_row, k) * LANES
+            r = at(plan.overlap_row, k)
+            if r != known:
+                ur = load32(work.re, cur + r * LANES)
+                ui = load32(work.im, cur + r * LANES)
+                known = r
             c = cur + at(plan.overlap_col, k) * LANES
-            ur = load32(work.re, r)
             vr = load32(work.re, c)
             sum_re = fma(ur, vr, sum_re)
             vi = load32(work.im, c)
             sum_im = fma(ur, vi, sum_im)
-            ui = load32(work.im, r)
             sum_re = fma(ui, vi, sum_re)
             sum_im = fma(neg(ui), vr, sum_im)
         row = 2 * (i - begin) * LANES
