@@ -717,18 +717,17 @@ def at_equal_error(case: Case, paths: Paths, run: Run, rates: Machine, results: 
     choices = [k for k in range(16, paths.steps // 10) if paths.steps % k == 0]
     own_k, own = longest(lambda k: our_error(paths, k, SPLITTING), choices, bound)
     thousandth = round(1e-3 * paths.steps / paths.duration)
-    powers = [thousandth * 2**j // 2**6 for j in range(12) if thousandth * 2**j % 2**6 == 0]  # 1e-3·2^k
-    tried = [k for k in powers if paths.steps % k == 0]
     their_error = cache(partial(qutip_error, paths, method="platen"))
-    start = tried.index(thousandth)
-    while start > 0 and their_error(tried[start]) > bound:
+    start = choices.index(thousandth)  # it is known to be near: short steps take minutes
+    while start > 0 and their_error(choices[start]) > bound:
         start -= 1
-    their_k, their = longest(their_error, tried[start:], bound)
+    their_k, their = longest(their_error, choices[start:], bound)
     h = paths.duration / paths.steps
-    fine = qutip_error(paths, tried[0], method="platen", n=run.checks)
+    finest = thousandth // 8
+    fine = qutip_error(paths, finest, method="platen", n=run.checks)
     print(
         f"\nReference of the strong errors: step {h:.2g} (1/{own_k} of ours, 1/{their_k} of QuTiP's); "
-        f"QuTiP platen at {tried[0] * h:.2g} on the same Wiener paths differs by {fine:.1e}, "
+        f"QuTiP platen at {finest * h:.2g} on the same Wiener paths differs by {fine:.1e}, "
         f"`condition` at one step per bin by {our_error(paths, 1, SPLITTING):.1e}"
     )
     at = replace(case, dt=own_k * h)

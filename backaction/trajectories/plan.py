@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from numbers import Real
 from typing import Any
 
@@ -141,6 +141,16 @@ def commute(roles: Roles) -> bool:
             if scale and norm_bound(prune(x @ y - y @ x, 0.0)) > 1e-12 * scale:
                 return False
     return True
+
+
+def measurements_commute(roles: Roles, is_ket: bool) -> bool:
+    """Do the diffusive operators commute with each other and with what clicks beside them?"""
+    diffusive = [c for c, _, _ in roles.diffusive]
+    clicks = [K for group in roles.counted for K in group] + (roles.unread if is_ket else [])
+    return all(
+        norm_bound(x @ y - y @ x) <= 1e-12 * norm_bound(x) * norm_bound(y)
+        for x, y in [*combinations(diffusive, 2), *product(diffusive, clicks)]
+    )
 
 
 def frequency(lowered: LoweredSystem, roles: Roles) -> float:

@@ -29,13 +29,17 @@ from .counting_plan import counting_plan, counts_only
 from .drive import choose_step, driven_plan
 from .feedback import Feedback, as_feedback, feedback_plan, short_step
 from .levels import Density, Dicke, Ket, Level, Moments, PhaseSpace, as_level
-from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan
+from .plan import Roles, assign, density_plan, frequency, is_complete, ket_plan, measurements_commute
 from .record import dataset
 from .report import warn_of_limits
 from .schemes import Scheme, as_scheme
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+#: Times at which it is asked whether what is measured commutes, in a run that depends on time.
+COMMUTATORS = 9
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,20 @@ class Prepared:
         """Is there a record?"""
         return bool(self.roles.currents or self.roles.counters)
 
+    @property
+    def strong_order(self) -> float:
+        """Strong order of the scheme on this system: 1 if all that is measured commutes, else 1/2.
+
+        The increment of a step does not say in what order two operators acted that do not commute, nor what part of it
+        came before a click.
+        """
+        looks = np.linspace(self.edges[0], self.edges[-1], COMMUTATORS) if self.lowered.time_dependent else [None]
+        for t in looks:
+            lowered = self.lowered if t is None else self.lowered.at(t)
+            if not measurements_commute(assign(lowered, self.unraveling, hidden=self.is_ket), self.is_ket):
+                return 0.5
+        return self.scheme.strong_order
+
     def rebinned(self, edges: np.ndarray, save_every: int) -> Prepared:
         """The same system and detectors on other bins, with states and nothing else saved."""
         runs = plan_runs(
@@ -129,6 +147,7 @@ class Prepared:
             "complete": int(self.complete),
             "step": self.step,
             "scheme": repr(self.scheme),
+            **({"strong_order": self.strong_order} if self.roles.diffusive else {}),
             **attrs,
         }
         return dataset(

@@ -205,6 +205,9 @@ if numba.config.DISABLE_JIT:
                 at = start + i * next_row + k
                 target[to + i + k * next_column] = complex(flat[at], flat[at + imaginary])
 
+    def expect_writing(array: np.ndarray, index: int) -> None:
+        pass
+
     def rough_root(a: np.ndarray) -> Any:
         return np.ldexp(1.0, (np.frexp(a)[1] - 1) // 2)
 
@@ -387,6 +390,22 @@ else:
 
         index = types.uintp
         return types.void(rows, index, index, index, out, index, index), codegen
+
+    @intrinsic
+    def expect_writing(typing_context, array, index):  # type: ignore[no-untyped-def]
+        """Fetch the cache line of an element that will be written; it may lie beyond the array."""
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
+            )
+            place = builder.bitcast(builder.gep(data, [args[1]]), byte)
+            builder.call(function, [place, *(ir.Constant(number, value) for value in (1, 3, 1))])
+            return context.get_dummy_value()
+
+        return types.void(array, types.uintp), codegen
 
     @intrinsic
     def rough_root(typing_context, a):  # type: ignore[no-untyped-def]

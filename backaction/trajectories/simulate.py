@@ -112,7 +112,8 @@ def simulate(
         the state also knows what hidden detectors saw.  ``state`` if asked for.  At level "phasespace"
         ``expect_<observable>`` is the observable's Weyl symbol on the path, conditioned on nothing, and states are
         ``amplitude`` (trajectory, time, mode).
-        ``edge_population`` (trajectory, edge), for symbolic systems.
+        ``edge_population`` (trajectory, edge), for symbolic systems.  ``attrs["strong_order"]``: 1, or 1/2 where
+        measured operators do not commute, so that a path's states converge slowly (averages do not).
 
     Raises
     ------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
-from itertools import combinations, product
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -14,9 +13,8 @@ import numpy as np
 from . import ensemble
 from .condition import _distance
 from .kernels.ket import KetPlan
-from .plan import MAX_SUBSTEPS, assign
+from .plan import MAX_SUBSTEPS
 from .preparation import Prepared
-from .propagators import norm_bound
 
 #: The chosen step's estimated error times this is at most the tolerance.
 SAFETY = 1.5
@@ -71,22 +69,6 @@ def check_tolerance(tolerance: Any, step: Any, feedback: Any) -> None:
         )
 
 
-def strong_order(prepared: Prepared) -> float:
-    """Strong order of the scheme on this system: 1 if all measured operators commute, else 1/2.
-
-    The increment of a step does not say in what order two operators acted that do not commute, nor what part of it
-    came before a click.
-    """
-    lowered = prepared.lowered.at(prepared.edges[0]) if prepared.lowered.time_dependent else prepared.lowered
-    roles = assign(lowered, prepared.unraveling, hidden=prepared.is_ket)
-    diffusive = [c for c, _, _ in roles.diffusive]
-    clicks = [K for group in roles.counted for K in group] + (roles.unread if prepared.is_ket else [])
-    for x, y in [*combinations(diffusive, 2), *product(diffusive, clicks)]:
-        if norm_bound(x @ y - y @ x) > 1e-12 * norm_bound(x) * norm_bound(y):
-            return 0.5
-    return prepared.scheme.strong_order
-
-
 def step_for(prepared: Prepared, tolerance: float) -> float | None:
     """The longest step whose strong error is within a tolerance.
 
@@ -119,7 +101,7 @@ def step_for(prepared: Prepared, tolerance: float) -> float | None:
     """
     if not (prepared.roles.diffusive or prepared.lowered.time_dependent):
         return None
-    order = strong_order(prepared)
+    order = prepared.strong_order
     if order < 1:
         warnings.warn(
             "The measured operators (or clicks beside them) do not commute: the error of a path falls with the square "

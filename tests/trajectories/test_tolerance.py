@@ -10,6 +10,7 @@ import pytest
 import backaction as ba
 from backaction.systems import driven_qubit, qnd_qubit, two_spins
 from backaction.trajectories import tolerance as module
+from backaction.trajectories.preparation import Prepared
 from trajectories.one_step import Case, strong_errors
 
 QUBIT = driven_qubit(rabi=2.0, gamma=1.0, detuning=0.7)
@@ -64,9 +65,22 @@ def test_error__where_measurements_do_not_commute():
     assert 2e-2 / 5 < error <= 4e-2
 
 
+def test_the_strong_order_is_in_the_attributes():
+    """Also where a channel that does not commute begins later."""
+
+    def order(system, unraveling):
+        return ba.simulate(system, unraveling, TIMES, 1, seed=0, progress=False).attrs.get("strong_order")
+
+    later = ba.System(0.5 * SX, {"x": 0.7 * SX, "z": (0.7 * SZ, np.sin)}, initial=np.array([1, 0]))
+    assert order(QUBIT, ba.Heterodyne("loss")) == 1.0
+    assert order(BOTH, NOT_COMMUTING) == order(later, NOT_COMMUTING) == 0.5
+    assert order(BOTH, ba.Homodyne("x") + ba.QuantumJumps("z")) == 0.5
+    assert order(BOTH, ba.QuantumJumps("x", "z")) is None  # no step
+
+
 def test_error__is_too_large_if_order_one_is_taken_for_granted(monkeypatch):
     """The control: extrapolating from long steps as if all measurements commuted."""
-    monkeypatch.setattr(module, "strong_order", lambda prepared: 1.0)
+    monkeypatch.setattr(Prepared, "strong_order", 1.0)
     monkeypatch.setattr(module, "ORDER_MARGIN", 10.0)
     monkeypatch.setattr(module, "REACH", np.inf)
     monkeypatch.setattr(module, "LEAST_ORDER", 1.0)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import inlined, inner_loop, kernel
-from ..simd import add, any_below, at, div, fma, load32, mul, neg, splat32, store, store_transposed, sub
+from ..simd import add, any_below, at, div, expect_writing, fma, load32, mul, neg, splat32, store, store_transposed, sub
 from .drive import MIDDLE_PART, Drive, no_drive, part_of_slot, sum_numbers
 from .feedback import FeedbackPlan, FeedbackWork, feed_back_kets, feedback_work
 from .increments import increments
@@ -346,6 +346,15 @@ def measure_edges(plan, work, cur):
             total = fma(vi, vi, fma(vr, vr, total))
         row = e * LANES
         store(work.edges, row, add(load32(work.edges, row), div(total, load32(work.norm, 0))))
+
+
+@inlined
+def expect(current, lane, b):
+    """Fetch where a lane's bins from b on will be unloaded: in turn, so that nobody waits for memory."""
+    for o in range(current.shape[1]):
+        begin = (lane * current.shape[1] + o) * current.shape[2] + b
+        for i in range(0, STAGED, 4):
+            expect_writing(current, begin + i)
 
 
 @inlined
@@ -746,6 +755,7 @@ def advance(plan, work, rngs, t0, first, offset, b, b_stop, save_every, close, w
                 for i in range(0, work.record.size, LANES):
                     store(work.staged, staged * work.record.size + i, mul(splat32(inverse), load32(work.record, i)))
                     store(work.record, i, splat32(0.0))
+                expect(current, staged, first + b - staged)
                 staged += 1
             measure_edges(plan, work, cur)
             s = 0
