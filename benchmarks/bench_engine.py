@@ -19,7 +19,8 @@ Each contender runs in its fastest layout of operators.  *Strong error*: Frobeni
 the Wiener process of that path, ours the increments of its record.  *Step error*: trace norm of (average of a step over
 its noise − e^{𝓛dt}), per unit of time, from a pure state.  In W3 everybody has a tolerance in place of a step, and the
 strong error is the distance of the state after a time of 20 from the exact one that goes with the clicks that the
-contender itself found.  *Limit*: time that the floating-point operations and normal numbers of a step (W3: of a run
+contender itself found.  A blank is an error that does not exist or cannot be had: records without density matrices have
+no state to compare, dynamiqs replays no noise, a tolerance has no step.  *Limit*: time that the floating-point operations and normal numbers of a step (W3: of a run
 without clicks) take at the rates measured in the same run, over the time that it took.
 """
 

@@ -1,7 +1,8 @@
 """Weak and strong orders, measured: the table of docs/accuracy.md.  About two minutes on a slow core.
 
-Weak: slope of the error per time of the average of one step, by quadrature over its noise.  Strong: slope of the root
-mean square distance between paths and the same paths from their own records, added up to longer steps.
+Weak: slope of the error per time of the average of one step, by quadrature over its noise; with a counter or H(t), over
+white noise and clicks weighted with their likelihoods.  Strong: slope of the root mean square distance between paths
+and the same paths from their own records, added up to longer steps.
 
     python benchmarks/orders.py
 """
@@ -16,6 +17,7 @@ import numpy as np
 import backaction as ba
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from trajectories.given import weak_errors_of_records
 from trajectories.one_step import CASES, DRIVEN, slope, strong_errors, weak_errors
 
 WEAK = 0.02 / 2.0 ** np.arange(4)
@@ -28,15 +30,12 @@ def main() -> None:
     for name, case in (CASES | DRIVEN).items():
         for level in ("ket", "density") if case.ket else ("density",):
             for scheme in (ba.Splitting(),) if name in DRIVEN else (ba.Splitting(), ba.Rouchon()):
-                counts = any(d.kind == "jumps" for d in case.unraveling.detectors)
-                weak, bias = "—", "—"  # clicks have no average that is a state vector
-                if not (counts and level == "ket") and name not in DRIVEN:  # those: tests of time dependence
-                    errors = weak_errors(case, scheme, level, WEAK)
-                    weak, bias = f"{slope(WEAK, errors):.2f}", f"{errors[1]:.1e}"
+                measure = weak_errors_of_records if case.counts or name in DRIVEN else weak_errors
+                errors = measure(case, scheme, level, WEAK)
                 paths = strong_errors(case, scheme, level, STRONG)
-                strong = slope(case.duration / STRONG, paths)
                 print(
-                    f"| {name} | {level} | {type(scheme).__name__} | {weak} | {bias} | {strong:.2f} | {paths[1]:.1e} |",
+                    f"| {name} | {level} | {type(scheme).__name__} | {slope(WEAK, errors):.2f} | {errors[1]:.1e} "
+                    f"| {slope(case.duration / STRONG, paths):.2f} | {paths[1]:.1e} |",
                     flush=True,
                 )
 

@@ -1,17 +1,26 @@
 """A detuned local oscillator: conditional covariances by Riccati equations, and records, against heterodyne detection.
 
+How fast its records tend to those of heterodyne detection is measured on the kernels, without Monte Carlo.
+
 Quadratures x = a + a†, p = −i(a − a†), so that the vacuum has variance 1 and ``e^{−iφ}a + h.c. = x cos φ + p sin φ``.
 """
 
 from __future__ import annotations
 
+from itertools import product
+from typing import NamedTuple
+
 import numpy as np
 import pytest
+import scipy.linalg as la
 from scipy.integrate import solve_ivp
+from scipy.special import roots_hermitenorm
 
-from backaction import Heterodyne, Homodyne, LocalOscillator
-from backaction.systems import Boson, System, damped_cavity, spin
+from backaction import Density, Heterodyne, Homodyne, LocalOscillator, Sampled
+from backaction.systems import Basis, Boson, System, damped_cavity, spin
+from backaction.trajectories import drive
 from physics.helpers import CONTROL, LIMIT, Regression, fitted_order, run, z_scores
+from trajectories.given import along
 
 LEVELS = 14
 N_THERMAL, DETUNING, SQUEEZING = 0.15, 0.4, 0.15
@@ -164,33 +173,40 @@ LOSS, PUMP, COUPLING, WINDOW = 1.0, 0.3, 1.0, 1.5
 QUARTERS = (np.array([3, 7, 15, 31]) + 0.5) * np.pi / WINDOW
 
 
-def coupled_oscillators(levels=7):
-    """κD[a] + pD[a†], the same for b, and V D[a − b]: thermal, without detuning."""
+def coupled_oscillators(levels=7, pump=PUMP, detuning=0.0):
+    """H = (δ/2)(a†a − b†b), κD[a] + pD[a†], the same for b, and V D[a − b]: thermal."""
     a, b = Boson("a", levels), Boson("b", levels)
     channels = {"loss_a": LOSS**0.5 * a.a, "loss_b": LOSS**0.5 * b.a, "coupling": COUPLING**0.5 * (a.a - b.a)}
-    return System(0 * a.n, channels | {"pump_a": PUMP**0.5 * a.a.dag(), "pump_b": PUMP**0.5 * b.a.dag()})
+    pumps = {"pump_a": pump**0.5 * a.a.dag(), "pump_b": pump**0.5 * b.a.dag()}
+    return System(0.5 * detuning * (a.n - b.n), channels | pumps)
 
 
-def window_covariance(omega, points=1200):
-    """Of (Re Z_A, Im Z_A, Re Z_B, Im Z_B), Z = ∫ e^{iωt} I dt/√τ over a window; heterodyne for None.
+def window_moments(omega, points=1200, pump=PUMP, detuning=0.0):
+    """E[Z_j* Z_k] and E[Z_j Z_k] of Z = ∫ e^{iωt} I dt/√τ over a window, on a grid; heterodyne for None.
 
-    E[I_j(t)I_k(s)] = δ_jk δ(t − s) + 2κ Re[e^{iω(t−s)}] C_jk(t − s), where C = ⟨a_j†(t)a_k(s)⟩ = (N e^{M|t−s|})_jk is
-    real: M = −½[(κ − p)1 + V(1, −1; −1, 1)], MN + NM + p = 0.
+    E[I_j(t)I_k(s)] = δ_jk δ(t − s) + 2κ Re[e^{iω(t−s)} C_jk(t − s)], where C = ⟨a_j†(t)a_k(s)⟩ = (e^{−K*(t−s)}N)_jk for
+    t > s and (N e^{−Kᵀ(s−t)})_jk for t < s: K = ½[(κ − p)1 + V(1, −1; −1, 1)] + i(δ/2)σ_z, K*N + NKᵀ = p.
     """
-    decay = 0.5 * (LOSS - PUMP + COUPLING * np.array([0, 2]))  # of (a ± b)/√2
-    occupation = 0.5 * PUMP / decay
-    t = (np.arange(points) + 0.5) * WINDOW / points
+    K = 0.5 * ((LOSS - pump) * np.eye(2) + COUPLING * np.array([[1, -1], [-1, 1]]) + 1j * detuning * np.diag([1, -1]))
+    N = la.solve_sylvester(K.conj(), K.T, pump * np.eye(2))
     h = WINDOW / points
-    lag = t[:, None] - t
-    plus, minus = (n * np.exp(-g * abs(lag)) for n, g in zip(occupation, decay, strict=True))
-    C = 0.5 * np.array([[plus + minus, plus - minus], [plus - minus, plus + minus]])
+    lag = h * np.arange(points)[:, None, None]
+    decay = la.expm(-K * lag)
+    later, earlier = decay.conj() @ N, N @ decay.transpose(0, 2, 1)
+    noise = np.where(lag == 0, np.eye(2) / h, 0.0)
     if omega is None:
-        direct, pseudo = LOSS * h * h / WINDOW * C.sum(axis=(2, 3)) + np.eye(2), np.zeros((2, 2))
+        column, row = LOSS * later + noise, LOSS * earlier + noise
+        e = np.full(points, h / WINDOW**0.5)
     else:
-        current = 2 * LOSS * np.cos(omega * lag) * C + np.eye(2)[:, :, None, None] * np.eye(points) / h
-        e = np.exp(1j * omega * t) * h / WINDOW**0.5
-        direct = np.einsum("t,jkts,s->jk", e.conj(), current, e)  # E[Z_j* Z_k]
-        pseudo = np.einsum("t,jkts,s->jk", e, current, e)  # E[Z_j Z_k]
+        beat = np.exp(1j * omega * lag)
+        column, row = (2 * LOSS * x.real + noise for x in (beat * later, beat.conj() * earlier))
+        e = np.exp(1j * omega * (h * np.arange(points) + 0.5 * h)) * h / WINDOW**0.5
+    filtered = np.array([[la.matmul_toeplitz((column[:, j, k], row[:, j, k]), e) for k in range(2)] for j in range(2)])
+    return filtered @ e.conj(), np.zeros((2, 2)) if omega is None else filtered @ e
+
+
+def covariance_of_parts(direct, pseudo):
+    """Of (Re Z_A, Im Z_A, Re Z_B, Im Z_B), from E[Z_j* Z_k] and E[Z_j Z_k]."""
     re, im = 0.5 * (direct + pseudo), 0.5 * (direct - pseudo)
     out = np.empty((2, 2, 2, 2))  # mode, part, mode, part
     out[:, 0, :, 0], out[:, 1, :, 1] = re.real, im.real
@@ -198,27 +214,25 @@ def window_covariance(omega, points=1200):
     return out.reshape(4, 4)
 
 
-def first_harmonic(covariance, nodes=40):
+def first_harmonic(direct, pseudo, nodes=40):
     """E[Z_A* Z_B/|Z_A Z_B|] of a Gaussian: 1/|z| = ∫ds e^{−s|z|²}/√(πs), s = tan²u, for both factors."""
+    covariance = covariance_of_parts(direct, pseudo)
     x, w = np.polynomial.legendre.leggauss(nodes)
     tangent = np.tan(0.25 * np.pi * (x + 1))
     w = 0.25 * np.pi * w * 2 * (1 + tangent**2) / np.pi**0.5
-    total = 0.0j
-    for u, a in zip(tangent, w, strict=True):
-        for v, b in zip(tangent, w, strict=True):
-            weighted = np.eye(4) + 2 * covariance @ np.diag([u * u, u * u, v * v, v * v])
-            C = np.linalg.solve(weighted, covariance)
-            mean = C[0, 2] + C[1, 3] + 1j * (C[0, 3] - C[1, 2])
-            total += a * b * mean / np.linalg.det(weighted) ** 0.5
-    return total
+    u, v = np.broadcast_arrays(tangent[:, None] ** 2, tangent**2)
+    weighted = np.eye(4) + 2 * covariance * np.stack([u, u, v, v], axis=-1)[..., None, :]
+    C = np.linalg.solve(weighted, np.broadcast_to(covariance, weighted.shape))
+    mean = C[..., 0, 2] + C[..., 1, 3] + 1j * (C[..., 0, 3] - C[..., 1, 2])
+    return w @ (mean / np.linalg.det(weighted) ** 0.5) @ w
 
 
 def test_first_harmonic_tends_to_heterodyne_as_one_over_frequency_squared():
-    """Exactly; and E[Z²] as 1/ω."""
-    limit = first_harmonic(window_covariance(None))
-    covariances = [window_covariance(w) for w in QUARTERS]
-    deviations = [abs(first_harmonic(C)) - abs(limit) for C in covariances]
-    squares = [abs(C[0, 0] - C[1, 1] + 2j * C[0, 1]) for C in covariances]
+    """Exactly; and E[Z²] as 1/ω.  This checks the closed form alone; `test_first_harmonic_of_the_kernel` uses it."""
+    limit = first_harmonic(*window_moments(None))
+    moments = [window_moments(w) for w in QUARTERS]
+    deviations = [abs(first_harmonic(*m)) - abs(limit) for m in moments]
+    squares = [abs(pseudo[0, 0]) for _, pseudo in moments]
     orders = [fitted_order(1 / QUARTERS, np.abs(x)) for x in (deviations, squares)]
     print(f"|q₁| = {abs(limit):.5f}; deviations {deviations}, |E Z²| {squares}; orders {orders}")
     assert orders[0] == pytest.approx(2.0, abs=0.1)
@@ -235,7 +249,7 @@ def test_first_harmonic_of_the_records():
     beat = np.exp(1j * omega * data["bin"].values)
     Z = [(data[f"current_{name}"].values * beat).reshape(2048, 60, 30).sum(axis=2) for name in ("loss_a", "loss_b")]
     phase = np.exp(1j * (np.angle(Z[1]) - np.angle(Z[0]))).mean(axis=1)
-    exact, limit = (first_harmonic(window_covariance(w)) for w in (omega, None))
+    exact, limit = (first_harmonic(*window_moments(w)) for w in (omega, None))
     z = {name: abs(z_scores(phase[:, None], np.array([q]))).max() for name, q in (("exact", exact), ("limit", limit))}
     print(
         f"q₁ = {phase.mean():.5f}, exact {exact:.5f} (z {z['exact']:.2f}), heterodyne {limit:.5f} (z {z['limit']:.1f})"
@@ -245,7 +259,10 @@ def test_first_harmonic_of_the_records():
 
 
 def test_the_image_in_the_spectrum_falls_as_one_over_frequency_squared():
-    """What the spectrum of a demodulated record has beside the heterodyne one, S(−2ω − δ), on resonance and beside."""
+    """What the spectrum of a demodulated record has beside the heterodyne one, S(−2ω − δ), on resonance and beside.
+
+    This checks the closed form alone; `test_the_image_in_the_spectrum_of_the_kernel` uses it.
+    """
     system = spin(gamma_plus=0.4, gamma_minus=1.0, omega=LINE)
     theory = Regression(system)
     reading = theory.reading("loss", "heterodyne")
@@ -253,3 +270,258 @@ def test_the_image_in_the_spectrum_falls_as_one_over_frequency_squared():
     for detuning in (LINE, 0.5):
         image = theory.spectrum(reading, -2 * frequencies - detuning, DURATION) - 1
         assert fitted_order(1 / frequencies, image) == pytest.approx(2.0, abs=0.15)
+
+
+# === the rates, of the kernels: second moments of records by quadrature, without Monte Carlo
+
+#: Steps in a turn of the local oscillator, which do not make a bin too wide for it
+STEPS = 16
+#: So weak that two quanta in all do not matter (to 2p = 0.4 %), whose detuning makes q₁ complex
+WEAK = {"pump": 0.002, "detuning": 2.0}
+ONE_QUANTUM = Density(Basis(totals=[(("a", "b"), 1)]))
+PHASE = 0.3
+
+
+class Averages(NamedTuple):
+    """Averages over the record of one step, as matrices on row-stacked ρ; ΔX: the record's increments."""
+
+    state: np.ndarray  # E ρ
+    read: np.ndarray  # E ΔX_j ρ
+    read_conjugate: np.ndarray  # E ΔX_j* ρ
+    direct: np.ndarray  # E ΔX_j* ΔX_k ρ
+    pseudo: np.ndarray  # E ΔX_j ΔX_k ρ
+
+
+def averages(system, unraveling, begin, width, level, nodes=3):
+    """By Gauss–Hermite quadrature of the kernel: Σ weight · likelihood · state over white noise, from pure states.
+
+    The unnormalised state after a given record is linear in the state before: d² pure states give the matrices.
+    """
+    d = system.lower(getattr(level, "basis", None)).dim
+    one = np.eye(d, dtype=complex)
+    sums = [(one[i] + f * one[j]) / 2**0.5 for i in range(d) for j in range(i) for f in (1, 1j)]
+    kets = np.array([*one, *sums])
+    x, w = roots_hermitenorm(nodes)
+    w = w / w.sum()
+    kinds = [detector.kind for detector in unraveling.detectors]
+    grid = np.array(list(product(range(nodes), repeat=sum(2 if k == "heterodyne" else 1 for k in kinds))))
+    normals = iter(x[grid].T)
+    current = np.stack(
+        [(next(normals) + 1j * next(normals)) / 2**0.5 if k == "heterodyne" else next(normals) + 0j for k in kinds],
+        axis=1,
+    ) / np.sqrt(width)  # fmt: skip
+    states, log_likelihood = along(
+        system, unraveling, np.array([begin, begin + width]), np.tile(current, (len(kets), 1))[:, :, None],
+        np.repeat(kets, len(grid), axis=0), level=level,
+    )  # fmt: skip
+    after = states[:, -1].reshape(len(states), -1)
+    if level == "ket":
+        after = np.einsum("ni,nj->nij", after, after.conj()).reshape(len(after), -1)
+    after = (after * np.exp(log_likelihood)[:, None]).reshape(len(kets), -1)
+    before = np.einsum("ni,nj->nij", kets, kets.conj()).reshape(len(kets), -1)
+    maps = np.linalg.solve(before, after).reshape(len(kets), len(grid), -1)  # before, record, after
+    weights, X = w[grid].prod(axis=1), current * width
+    return Averages(
+        np.einsum("g,bga->ab", weights, maps),
+        np.einsum("g,gj,bga->jab", weights, X, maps),
+        np.einsum("g,gj,bga->jab", weights, X.conj(), maps),
+        np.einsum("g,gj,gk,bga->jkab", weights, X.conj(), X, maps),
+        np.einsum("g,gj,gk,bga->jkab", weights, X, X, maps),
+    )
+
+
+def turn(system, frequency, channels, level, others=None, efficiency=1.0):
+    """Width of a step; averages of the steps of one turn of a local oscillator, and those with heterodyne detectors.
+
+    Every step is taken from another turn, since the phase depends on time alone.  `others` are watched as well.
+    """
+    width = 2 * np.pi / frequency / STEPS
+
+    def watched(detectors):
+        return detectors if others is None else detectors + others
+
+    oscillator = watched(Homodyne(*channels, phase=LocalOscillator(frequency, PHASE), efficiency=efficiency))
+    heterodyne = watched(Heterodyne(*channels, efficiency=efficiency))
+    steps = [averages(system, oscillator, n * (1 + STEPS) * width, width, level) for n in range(STEPS)]
+    return width, steps, [averages(system, heterodyne, 0.0, width, level)]
+
+
+def second_moments(steps, factors):
+    """E[F_j* F_k] and E[F_j F_k] of F_j = Σ_n factors_n ΔX_j(n), (j, k, several F), in the steady state of the steps.
+
+    Along with ρ go E[F_j ρ] and E[F_j* ρ]: ``E[F ρ] → state E[F ρ] + factor · read ρ``.  The steps are repeated.
+    """
+    size = len(steps[0].state)
+    trace = np.eye(round(size**0.5)).reshape(-1)
+    rho = la.null_space(steps[0].state - np.eye(size), rcond=1e-9)[:, 0]
+    rho = rho / (trace @ rho)
+    assert max(abs(trace @ s.state - trace).max() for s in steps) < 1e-12
+    traces = [Averages(*(trace @ m for m in s)) for s in steps]
+    read = np.zeros((len(steps[0].read), size, factors.shape[1]), dtype=complex)
+    conjugate = np.zeros_like(read)
+    direct = np.zeros((len(read), len(read), factors.shape[1]), dtype=complex)
+    pseudo = np.zeros_like(direct)
+    for n, e in enumerate(factors):
+        s, t = steps[n % len(steps)], traces[n % len(steps)]
+        past = np.einsum("ka,jaf->jkf", t.read, read)
+        direct += e * np.einsum("ka,jaf->jkf", t.read, conjugate) + abs(e) ** 2 * (t.direct @ rho)[..., None]
+        direct += e.conj() * np.einsum("ja,kaf->jkf", t.read_conjugate, read)
+        pseudo += e * (past + past.transpose(1, 0, 2)) + e**2 * (t.pseudo @ rho)[..., None]
+        read = s.state @ read + (s.read @ rho)[..., None] * e
+        conjugate = s.state @ conjugate + (s.read_conjugate @ rho)[..., None] * e.conj()
+        rho = s.state @ rho
+    return direct, pseudo
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Local oscillators that are wrong: put in place of the package's."""
+    rotation = drive._rotation
+
+    def other_way(roles, t0, dt, n_steps):
+        return rotation(roles, t0, dt, n_steps) * np.array([1.0, -1.0])
+
+    def at_rest(roles, t0, dt, n_steps):
+        return np.repeat(rotation(roles, 0.0, dt, 1), n_steps, axis=0)
+
+    def early(roles, t0, dt, n_steps):  # the phase at the beginning of a step
+        return rotation(roles, t0 - 0.5 * dt, dt, n_steps)
+
+    wrong = {"other way": other_way, "at rest": at_rest, "early": early}
+    return lambda name: monkeypatch.setattr(drive, "_rotation", wrong[name])
+
+
+def test_a_run_is_its_steps_one_by_one():
+    """Along one record: phases come from the place in a run, here, and from the time at which a run begins, below."""
+    system = spin(gamma_plus=0.4, gamma_minus=1.0, omega=LINE)
+    detector = Homodyne("loss", phase=LocalOscillator(OMEGA, PHASE))
+    edges = 0.7 + 0.02 * np.arange(25)
+    current = np.random.default_rng(5).standard_normal((3, 1, 24)) / 0.02**0.5
+    states, log_likelihood = along(system, detector, edges, current, np.array([0.6, 0.8]))
+
+    def one_by_one(shift):
+        state, total = states[:, 0], 0.0
+        for n in range(24):
+            now = edges[n : n + 2] + shift
+            after, more = along(system, detector, now, current[:, :, n : n + 1], state)
+            state, total = after[:, -1], total + more
+        return abs(state - states[:, -1]).max(), abs(total - log_likelihood).max()
+
+    good, late = one_by_one(0.0), one_by_one(0.02)
+    print(f"steps one by one: states and log-likelihoods differ by {good}; a step later {late}")
+    assert max(good) < 1e-11
+    assert min(late) > 1e-2
+
+
+def harmonics(frequencies):
+    """E[Z_j* Z_k], E[Z_j Z_k] of both detectors' windows, and the same for heterodyne detection, per frequency."""
+    system = coupled_oscillators(2, **WEAK)
+    found = []
+    for omega in frequencies:
+        width, steps, limit = turn(system, omega, ("loss_a", "loss_b"), ONE_QUANTUM)
+        t = width * (np.arange(round(WINDOW / width)) + 0.5)
+        e = np.exp(1j * omega * t)[:, None] / WINDOW**0.5
+        turned = second_moments(steps, np.exp(1j * PHASE) * e)
+        found.append((*(m[..., 0] for m in turned), *(m[..., 0] for m in second_moments(limit, abs(e)))))
+    return found
+
+
+def grid_of(omega):
+    """Points of a window that are the steps' middles."""
+    return round(WINDOW * omega * STEPS / (2 * np.pi))
+
+
+def deviations(found):
+    """Of |q₁| and of q₁ from heterodyne detection."""
+    q = np.array([[first_harmonic(*m[:2]), first_harmonic(*m[2:])] for m in found])
+    return abs(q[:, 0]) - abs(q[:, 1]), abs(q[:, 0] - q[:, 1])
+
+
+def pseudo_error(found, frequencies):
+    """Largest error of E[Z_j Z_k], shot noise for the most part and of phase 2φ₀, relative to it."""
+    out = []
+    for omega, m in zip(frequencies, found, strict=True):
+        exact = window_moments(omega, grid_of(omega), **WEAK)[1]
+        out.append(abs(m[1] * np.exp(-2j * PHASE) - exact).max() / abs(exact).max())
+    return max(out)
+
+
+def test_first_harmonic_of_the_kernel(broken):
+    """As 1/ω², and E[Z²] as 1/ω: rates and values, of what the package's own steps record.
+
+    The closed form is summed over the same steps, whose phases are constant within each.
+    """
+    found = harmonics(QUARTERS)
+    exact = []
+    for omega in QUARTERS:
+        on_grid = [window_moments(w, grid_of(omega), **WEAK) for w in (omega, None)]
+        exact.append((*on_grid[0], *on_grid[1]))
+    size, whole = deviations(found)
+    squares = np.array([abs(m[1][0, 0]) for m in found])
+    orders = [fitted_order(1 / QUARTERS, abs(x)) for x in (size, whole, squares)]
+    pseudo = pseudo_error(found, QUARTERS)
+    print(f"|q₁| − heterodyne {size}, exact {deviations(exact)[0]}; orders of |q₁|, q₁, E Z²: {orders}; E ZZ {pseudo}")
+    assert orders[:2] == pytest.approx([2.0, 2.0], abs=0.1)
+    assert orders[2] == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_allclose(size, deviations(exact)[0], rtol=0.03)
+    np.testing.assert_allclose(whole, deviations(exact)[1], rtol=0.03)
+    assert pseudo < 0.01
+    # the controls: Z → Z* where it turns the other way, so that |q₁| is right and q₁ is not
+    slow = QUARTERS[:2]
+    wrong = {}
+    for name in ("other way", "at rest", "early"):
+        broken(name)
+        turned = harmonics(slow)
+        wrong[name] = [*(fitted_order(1 / slow, abs(x)) for x in deviations(turned)), pseudo_error(turned, slow)]
+    print(f"controls, orders of |q₁|, q₁ and error of E ZZ: {wrong}")
+    assert abs(wrong["other way"][1]) < 0.5
+    assert abs(wrong["at rest"][0]) < 0.5
+    assert wrong["early"][2] > 0.3
+
+
+WATCHED = {
+    "density": {"level": "density", "efficiency": 0.7},  # and a channel that nobody watches
+    "ket": {"level": "ket", "others": Homodyne("pump")},
+}
+
+
+def images(frequencies, detunings, level, efficiency=1.0, others=None):
+    """Demodulated spectrum less the heterodyne one, and that: (frequency, detuning)."""
+    system = spin(gamma_plus=0.4, gamma_minus=1.0, omega=LINE)
+    out = []
+    for omega in frequencies:
+        width, steps, limit = turn(system, omega, ("loss",), level, others, efficiency)
+        t = width * (np.arange(round(DURATION / width)) + 0.5)[:, None]
+        e = np.exp(1j * t * detunings) / (width * len(t)) ** 0.5
+        both = [
+            second_moments(steps, np.exp(1j * (omega * t + PHASE)) * e)[0][0, 0].real,
+            second_moments(limit, e)[0][0, 0].real,
+        ]
+        out.append([both[0] - both[1], both[1]])
+    return np.array(out).transpose(1, 0, 2)
+
+
+@pytest.mark.parametrize("case", WATCHED)
+def test_the_image_in_the_spectrum_of_the_kernel(case, broken):
+    """As 1/ω², on resonance and beside: rate and values.  A constant error of the phase does not show in a spectrum.
+
+    In a record of steps the image comes with its aliases: Σ_k (Ω + 2πk/dt)⁻² = (dt/2)²/sin²(Ωdt/2), Ω = 2ω + δ.
+    """
+    frequencies, detunings = np.array([20.0, 40.0, 80.0, 160.0]), np.array([LINE, 0.5])
+    theory = Regression(spin(gamma_plus=0.4, gamma_minus=1.0, omega=LINE))
+    reading = theory.reading("loss", "heterodyne", WATCHED[case].get("efficiency", 1.0))
+    found, limit = images(frequencies, detunings, **WATCHED[case])
+    orders = [fitted_order(1 / frequencies, x) for x in found.T]
+    image = 2 * frequencies[:, None] + detunings
+    half = 0.5 * image * (2 * np.pi / STEPS) / frequencies[:, None]
+    exact = np.array([theory.spectrum(reading, -w, DURATION) - 1 for w in image]) * (half / np.sin(half)) ** 2
+    print(f"image in the spectrum, {case}: {found.T}; over the exact one {(found / exact).T}; orders {orders}")
+    assert orders == pytest.approx([2.0, 2.0], abs=0.15)
+    np.testing.assert_allclose(found, exact, rtol=0.01)
+    np.testing.assert_allclose(limit - 1, np.tile(theory.spectrum(reading, detunings, DURATION) - 1, (4, 1)), rtol=2e-3)
+    for name in ("other way", "at rest"):
+        broken(name)
+        wrong = images(frequencies[:2], detunings, **WATCHED[case])[0]
+        wrong = [fitted_order(1 / frequencies[:2], abs(x)) for x in wrong.T]
+        print(f"control, {name}: orders {wrong}")
+        assert np.max(np.abs(wrong)) < 0.5

@@ -45,9 +45,9 @@ def put_state(plan, work, rho):
 def average_step(lowered, unraveling, dt, state, nodes=7, steps=1, scheme=ba.Splitting(), level="density"):  # noqa: B008
     """E over the noise of the normalised state after `steps` real steps of a kernel, from a matrix or (ket) vector.
 
-    Clicks are averaged over, as those of channels that nobody watches.
+    Without counters, whose clicks are drawn: `given.average_of_steps` has them.
     """
-    unraveling = ba.Unraveling(d for d in unraveling.detectors if d.kind != "jumps")
+    assert all(d.kind != "jumps" for d in unraveling.detectors)
     is_ket = level == "ket"
     make, kernel = (ket_plan, ket.run_ket) if is_ket else (density_plan, density.run_density)
     plan = make(lowered, assign(lowered, unraveling, hidden=False), [], steps * dt, dt, scheme)
@@ -94,7 +94,7 @@ class Case(NamedTuple):
     steps : int
         Steps that belong together: 2 where the order of the channels alternates.
     nodes : int
-        Of the quadrature, per normal.
+        Of the quadrature of `weak_errors`, per normal.
     duration : float
         Of the paths.
     strong : float
@@ -110,6 +110,11 @@ class Case(NamedTuple):
     duration: float
     strong: float
     ket: bool
+
+    @property
+    def counts(self):
+        """Is there a counter?"""
+        return any(d.kind == "jumps" for d in self.unraveling.detectors)
 
 
 def _cases():
@@ -145,7 +150,9 @@ def _cases():
         ),
     }
     mixed = Case(system(driven, **commuting, c=cubed), homodyne + heterodyne + counter, 2, 4, 2.0, 1.0, True)
-    return cases, {"the three detectors, H(t)": mixed}
+    all_lossy = lossy + ba.QuantumJumps("c", efficiency=0.7)
+    everything = Case(system(driven, **commuting, c=cubed, lost=0.7 * b), all_lossy, 2, 4, 2.0, 1.0, False)
+    return cases, {"the three detectors, H(t)": mixed, "also efficiencies < 1, a channel unwatched": everything}
 
 
 CASES, DRIVEN = _cases()
@@ -156,16 +163,24 @@ def slope(dts, errors):
     return np.polyfit(np.log(dts), np.log(errors), 1)[0]
 
 
-def weak_errors(case, scheme, level, dts):
-    """Error per time of the average of one step: trace norm of (average − e^{𝓛dt})ρ over dt."""
-    lowered = case.system.lower()
+def without_symmetry(d, level):
+    """A state for a kernel of this level, and its density matrix."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(lowered.dim,) * 2) + 1j * rng.normal(size=(lowered.dim,) * 2)
-    state = X @ X.conj().T / np.linalg.norm(X) ** 2
-    rho = state
+    X = rng.normal(size=(d, d)) + 1j * rng.normal(size=(d, d))
     if level == "ket":
-        state = X[0] / np.linalg.norm(X[0])
-        rho = np.outer(state, state.conj())
+        psi = X[0] / np.linalg.norm(X[0])
+        return psi, np.outer(psi, psi.conj())
+    rho = X @ X.conj().T / np.linalg.norm(X) ** 2
+    return rho, rho
+
+
+def weak_errors(case, scheme, level, dts):
+    """Error per time of the average of one step: trace norm of (average − e^{𝓛dt})ρ over dt.
+
+    Without counters and at constant H; others are for `given.weak_errors_of_records`.
+    """
+    lowered = case.system.lower()
+    state, rho = without_symmetry(lowered.dim, level)
     out = []
     for dt in dts:
         average = average_step(lowered, case.unraveling, dt, state, case.nodes, case.steps, scheme, level)

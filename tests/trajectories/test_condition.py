@@ -133,6 +133,9 @@ def test_wide_bins():
     assert 0.01 < found.attrs["bin_error"] < 0.1
     with pytest.raises(ValueError, match=r"bins too wide .* Record with narrower bins, or accept it with max_error=0"):
         ba.condition(system, unraveling, data, max_error=0.005, seed=0, progress=False)
+    wider = ba.simulate(system, unraveling, np.linspace(0, 4, 14), 4, seed=4, progress=False, step=0.005)
+    with pytest.raises(ValueError, match="bins too wide"):  # 10 %, unless asked otherwise
+        ba.condition(system, unraveling, wider, seed=0, progress=False)
 
 
 # === what is refused
