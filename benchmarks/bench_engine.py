@@ -20,8 +20,9 @@ the Wiener process of that path, ours the increments of its record.  *Step error
 its noise − e^{𝓛dt}), per unit of time, from a pure state.  In W3 everybody has a tolerance in place of a step, and the
 strong error is the distance of the state after a time of 20 from the exact one that goes with the clicks that the
 contender itself found.  A blank is an error that does not exist or cannot be had: records without density matrices have
-no state to compare, dynamiqs replays no noise, a tolerance has no step.  *Limit*: time that the floating-point operations and normal numbers of a step (W3: of a run
-without clicks) take at the rates measured in the same run, over the time that it took.
+no state to compare, dynamiqs replays no noise, a tolerance has no step.  *Limit*: time that the floating-point
+operations and normal numbers of a step (W3: of a run without clicks) take at the rates measured in the same run, over
+the time that it took.
 """
 
 from __future__ import annotations
@@ -1019,7 +1020,58 @@ def nonzeros(system: ba.System) -> int:
     return lowered.H.nnz + sum(L.nnz for L in lowered.channels.values())
 
 
-def generality(case: Case, everything: Case, run: Run, results: Results) -> None:
+class Uniform(NamedTuple):
+    """A workload whose time per nonzero should not depend on the system: `integrate(system, steps)`."""
+
+    title: str
+    system: ba.System
+    integrate: Callable[[ba.System, int], object]
+    trajectories: int
+    long: int
+    adapt: Callable[[ba.System], ba.System] = lambda system: system  # of the random ones
+
+
+def diffusive(title: str, case: Case, level: str, scheme: ba.Splitting | ba.Rouchon, n: int, long: int) -> Uniform:
+    """A workload with steps, from the ground state."""
+    ground = case.lowered.state()
+
+    def integrate(system: ba.System, steps: int) -> object:
+        return ba.simulate(
+            system, case.unraveling, case.times(steps), n, initial=ground, seed=1, level=level, scheme=scheme,
+            step=case.dt, progress=False,
+        )  # fmt: skip
+
+    return Uniform(title, case.system, integrate, n, long)
+
+
+def counted(title: str, system: ba.System, n: int, long: int) -> Uniform:
+    """Quantum jumps, long runs less short ones.  No random system clicks more often: a click takes time of its own."""
+    ground = system.lower().state()
+
+    def integrate(system: ba.System, duration: int) -> Any:
+        detectors = ba.QuantumJumps(*system.channels)
+        return ba.simulate(
+            system, detectors, [0, duration], n, initial=ground, seed=1, level=ba.Ket(), progress=False
+        )  # fmt: skip
+
+    def clicks(system: ba.System) -> float:
+        data = integrate(system, long)
+        return sum(float(data[f"click_count_{name}"].mean()) for name in system.channels)
+
+    wanted = clicks(system)
+
+    def adapt(random: ba.System) -> ba.System:
+        for _ in range(3):
+            lowered = random.lower()
+            factor = min(1.0, np.sqrt(wanted / clicks(random)))
+            scaled = {name: qutip.Qobj((factor * L).toarray()) for name, L in lowered.channels.items()}
+            random = ba.System(qutip.Qobj(lowered.H.toarray()), channels=scaled)
+        return random
+
+    return Uniform(title, system, integrate, n, long, adapt)
+
+
+def generality(workloads: Sequence[Uniform], run: Run, results: Results) -> None:
     """Time per nonzero of five random systems of the same shape, relative to the named one; two kinds of random.
 
     Where elements are alike along a diagonal, low levels are pumped and lost as fast as high ones: such systems jump
@@ -1027,37 +1079,15 @@ def generality(case: Case, everything: Case, run: Run, results: Results) -> None
     """
     for even, kind in ((False, "elements times random ones"), (True, "elements alike along every diagonal")):
         print(f"\nRandom complex systems, {kind}: time per nonzero relative to the named system")
-        compare_with_random(case, everything, run, results, even)
-
-
-def compare_with_random(case: Case, everything: Case, run: Run, results: Results, even: bool) -> None:
-    systems = {"named": case.system} | {f"random {i}": random_like(case.system, i, even) for i in range(5)}
-    ground = case.lowered.state()
-
-    def contender(
-        name: str, shape: Case, level: str, scheme: ba.Splitting | ba.Rouchon, trajectories: int, long: int
-    ) -> Contender:
-        def integrate(steps: int) -> object:
-            return ba.simulate(
-                systems[name], shape.unraveling, shape.times(steps), trajectories, initial=ground, seed=1,
-                level=level, scheme=scheme, step=shape.dt, progress=False,
-            )  # fmt: skip
-
-        return Contender(name, integrate, trajectories, long // 10, long)
-
-    for title, shape, level, scheme, trajectories, long in (
-        ("W1, density, Splitting", case, "density", SPLITTING, 4, 800),
-        ("W1, density, Rouchon", case, "density", ROUCHON, 4, 800),
-        ("W1r, records, Splitting", case, "ket", SPLITTING, 64, 2000),
-        ("W1r, records, Rouchon", case, "ket", ROUCHON, 64, 2000),
-        ("W2, ket, Rouchon", everything, "ket", ROUCHON, 64, 2000),
-    ):
-        of = partial(
-            contender, shape=shape, level=level, scheme=scheme, trajectories=trajectories, long=long * run.size
-        )
-        cost = race([of(name) for name in systems], run.repeats)
-        per_element = {name: statistics.median(cost[name]) / nonzeros(systems[name]) for name in systems}
-        results.uniform(title, per_element, 1.5)
+        for w in workloads:
+            systems = {"named": w.system} | {f"random {i}": w.adapt(random_like(w.system, i, even)) for i in range(5)}
+            contenders = [
+                Contender(name, partial(w.integrate, system), w.trajectories, w.long // 10, w.long)
+                for name, system in systems.items()
+            ]
+            cost = race(contenders, run.repeats)
+            per_element = {name: statistics.median(cost[name]) / nonzeros(systems[name]) for name in systems}
+            results.uniform(w.title, per_element, 1.5)
 
 
 WORKLOADS = ("W1", "W1r", "W2", "W3", "W3L", "W4", "generality")
@@ -1097,12 +1127,22 @@ def main() -> int:
         cells(optomechanical_cells(), 200, run, rates, results, promised=True)
     if "W3L" in only:
         cells(optomechanical_pair(), 50, run, rates, results, promised=False)
+    spin = Case("spin 1/2, loss by heterodyne", ba.systems.spin(gamma_plus=0.5, gamma_minus=1, omega=2), ("loss",),
+                1e-2, 1, "sz", 1.0)  # fmt: skip
     for bins_of in (1, 10) if "W4" in only else ():
-        spin = Case("spin 1/2, loss by heterodyne", ba.systems.spin(gamma_plus=0.5, gamma_minus=1, omega=2), ("loss",),
-                    1e-2, bins_of, "sz", 1.0)  # fmt: skip
-        spins(spin, run, rates, results)
+        spins(replace(spin, bins_of=bins_of), run, rates, results)
     if "generality" in only:
-        generality(two, replace(all_seven, bins_of=1), run, results)  # a record per step, as in W2
+        every_step = replace(all_seven, bins_of=1)  # as they are gated above
+        workloads = [
+            diffusive("W1, density, Splitting", two, "density", SPLITTING, 4, 800 * run.size),
+            diffusive("W1, density, Rouchon", two, "density", ROUCHON, 4, 800 * run.size),
+            diffusive("W1r, records, Splitting", two, "ket", SPLITTING, 64, 2000 * run.size),
+            diffusive("W1r, records, Rouchon", two, "ket", ROUCHON, 64, 2000 * run.size),
+            diffusive("W2, ket, Rouchon", every_step, "ket", ROUCHON, 64, 2000 * run.size),
+            counted("W3, ket, double", optomechanical_cells(), 16, 100),
+            diffusive("W4, records, Rouchon", spin, "ket", ROUCHON, 1000, 5000 * run.size),
+        ]
+        generality(workloads, run, results)
     print("\nQuTiP runs its trajectories one after the other: 20 stand for 1000.")
     return int(arguments.check and not all(results.kept))
 

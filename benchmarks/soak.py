@@ -342,7 +342,7 @@ def main() -> int:
             print(f"VIOLATION {violation}\n  {case}")
             print(f"  again: python benchmarks/soak.py --seed {arguments.seed} --case {index}", flush=True)
         index += 1
-        if index % 10 == 0:
+        if index % 2 == 0:
             memory.append((elapsed, resident()))
     for outcome, number in outcomes.most_common():
         print(f"{number:6d}  {outcome}")

@@ -40,8 +40,9 @@ Plan = KetPlan | DensityPlan
 FIT_TOLERANCE = 1e-11
 #: Largest number of monomials.
 MAX_TERMS = 300
-#: Values at which a polynomial is fitted, per monomial, and further ones at which its error is measured.
-FITTED, MEASURED = 1.5, 8
+#: Values at which a polynomial is fitted, per monomial, and further ones at which its error is measured, per parameter;
+#: where it fails there, those are fitted, too, and others looked at: so many times.
+FITTED, MEASURED, ROUNDS = 1.5, 8, 4
 #: Cells per axis within which values of coefficients are neighbours, and how many cells are looked at.
 CELLS, MAX_CELLS = 64, 20_000
 #: Numbers are linear in others if this fraction of them, or less, is not.
@@ -168,7 +169,7 @@ def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[
             raise _Grew
         return np.array([known[i] for i in indices])
 
-    order = spread_out(parameters, math.ceil(FITTED * MAX_TERMS) + MEASURED)
+    order = spread_out(parameters, math.ceil(FITTED * MAX_TERMS) + MEASURED * n_parameters)
     degree = 0
     while True:
         degree += 1
@@ -178,18 +179,22 @@ def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[
                 f"Argument `system` has {n_parameters} independent time-dependent numbers, too many or too strong for "
                 f"this step; pass a shorter `step`, or let terms share one coefficient."
             )
-        n_fitted = math.ceil(FITTED * len(factors))
-        inside, outside = order[:n_fitted], order[n_fitted : n_fitted + MEASURED]
-        numbers = at(inside)
-        weights = np.linalg.lstsq(monomials(parameters[:, inside], factors).T, numbers, rcond=1e-13)[0]
-        scale = np.maximum(1.0, abs(numbers).max(axis=0))
-        error = abs(monomials(parameters[:, inside], factors).T @ weights - numbers) / scale
-        worst = float(error.max(initial=0.0))
-        if outside.size:
-            error = abs(monomials(parameters[:, outside], factors).T @ weights - at(outside)) / scale
-            worst = max(worst, float(error.max(initial=0.0)))
-        if worst <= FIT_TOLERANCE:
-            return factors, weights, parameters
+        left = order[math.ceil(FITTED * len(factors)) :]
+        inside = order[: len(order) - len(left)]
+        for _ in range(ROUNDS):
+            outside, left = left[: MEASURED * n_parameters], left[MEASURED * n_parameters :]
+            weights = np.linalg.lstsq(monomials(parameters[:, inside], factors).T, at(inside), rcond=1e-13)[0]
+            scale = np.maximum(1.0, abs(at(inside)).max(axis=0))
+            measured = [
+                (abs(monomials(parameters[:, some], factors).T @ weights - at(some)) / scale).max(axis=1, initial=0.0)
+                for some in (inside, outside)
+                if some.size
+            ]
+            if max(error.max(initial=0.0) for error in measured) <= FIT_TOLERANCE:
+                return factors, weights, parameters
+            if measured[0].max() > FIT_TOLERANCE:  # too low a degree
+                break
+            inside = np.concatenate([inside, outside])  # parameters that go along a curve leave gaps between them
 
 
 def driven_plan(
@@ -253,7 +258,9 @@ def driven_plan(
     plan = seen[-1]
     reach = min(p.reach for p in seen)
     plan = plan._replace(reach=reach, alternate=any(not_commuting))
-    varies = np.flatnonzero(np.any(abs(weights[1:]) > 1e-16, axis=0))
+    numbers = np.array([_numbers(p) for p in seen])
+    # what is constant stays as it is: a fit would put its rounding there
+    varies = np.flatnonzero(np.ptp(numbers, axis=0) > 1e-15 * abs(numbers).max(axis=0))
     of_step = _belongs_to_step(plan)[varies]
     table = parameters.reshape(len(parameters), *times.shape).transpose(1, 2, 0)
     return plan, Drive(
