@@ -47,7 +47,7 @@ RABI, PHASE = 2.0, np.pi / 4  # known
 TRUTH = {"rate": 1.0, "detuning": 0.5, "efficiency": 0.8}
 DURATION, BIN = 3000.0, 0.05  # in 1/γ
 SCORE_STEP = 0.02  # of the central differences
-SPACING, LARGEST = 2.1, 4  # of the lattice, in standard errors; squared length of its points before scaling
+SPACING, LARGEST = 2.1, 6  # of the lattice, in standard errors; squared length of its points before scaling
 HELD_OUT, MIDDLE = 4, 2.0  # points at which the polynomial is tested, and their distance from the truth
 MISFIT, WORST_MISFIT = 0.1, 0.5  # of log-likelihoods there: root mean square, and the largest
 
