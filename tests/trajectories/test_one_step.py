@@ -7,16 +7,18 @@ import pytest
 import scipy.linalg as la
 import scipy.sparse as sp
 
-from backaction import Heterodyne, Homodyne, QuantumJumps, simulate
+from backaction import Heterodyne, Homodyne, QuantumJumps, Rouchon, simulate
 from backaction import System as MatrixSystem
 from backaction.systems import cascaded, damped_cavity, driven_qubit, qnd_qubit, spin, two_spins, vdp
 from backaction.trajectories import plan as plans
-from backaction.trajectories.kernels import density
+from backaction.trajectories.kernels import density, ket
+from backaction.trajectories.plan import assign, ket_plan
 from backaction.trajectories.propagators import (
     completeness,
     exact_dual,
     generator,
     kraus,
+    rouchon_remainder,
     slot_dual,
     slot_operators,
 )
@@ -412,3 +414,56 @@ def lowest_eigenvalue_after_clicks():
 
 def test_rounding_does_not_make_states_negative_after_many_clicks():
     assert lowest_eigenvalue_after_clicks() >= -1e-14
+
+
+# === merged channels
+
+
+def patterns():
+    """Channels without structure, sparse, with empty rows; and ladder operators, whose elements are often alike."""
+    rng = np.random.default_rng(8)
+    out = {}
+    for name, d, filled in (("dense", 5, 1.0), ("sparse", 11, 0.25), ("very sparse", 19, 0.08)):
+        channels = rng.normal(size=(3, d, d)) + 1j * rng.normal(size=(3, d, d))
+        out[name] = [0.5 * c * (rng.random((d, d)) < filled) for c in channels]
+    a, b = np.kron(np.diag(np.arange(1, 4) ** 0.5, 1), np.eye(3)), np.kron(np.eye(4), np.diag([1, 2**0.5], 1))
+    out["ladders"] = [0.3 * a.T, 0.4 * (a - b), 0.2 * b @ b]
+    out["lowering"], out["raising"] = [np.diag([0.7], 1)] * 3, [np.diag([0.7], -1)] * 3
+    return out
+
+
+@pytest.mark.parametrize("name", patterns())
+def test_a_merged_step_is_its_formula(name):
+    """ψ → (K0 + X + ½X²)ψ with X = Σ c_j z_j, and records with their means: wherever the elements of X lie."""
+    channels, dt = patterns()[name], 0.01
+    d = len(channels[0])
+    system = MatrixSystem(np.zeros((d, d)), {f"c{j}": c for j, c in enumerate(channels)})
+    unraveling = Homodyne("c0", phase=0.4) + Heterodyne("c1", "c2")
+    lowered = system.lower()
+    roles = assign(lowered, unraveling, hidden=False)
+    plan = ket_plan(lowered, roles, [], dt, dt, Rouchon())
+    K0 = rouchon_remainder([(c, kind) for c, kind, _ in roles.diffusive], dt).toarray()
+    work = ket.ket_work(plan)
+    rng = np.random.default_rng(9)
+    psi = rng.normal(size=(ket.LANES, d)) + 1j * rng.normal(size=(ket.LANES, d))
+    psi /= np.linalg.norm(psi, axis=1)[:, None]
+    work.re.reshape(-1, ket.LANES)[:d] = psi.real.T
+    work.im.reshape(-1, ket.LANES)[:d] = psi.imag.T
+    normals = rng.normal(size=(5, ket.LANES))
+    work.noise[:5] = normals
+    work.place[0] = 0  # the noise is there
+    current, after = np.zeros((ket.LANES, 3, 1), dtype=complex), np.zeros((1, ket.LANES, d), dtype=complex)
+    ket.run_ket(
+        plan, work, tuple(np.random.default_rng(0) for _ in range(ket.LANES)), 0.0, dt, 0, 0, 1, 1, True, current, 0,
+        np.zeros((0, 1, ket.LANES), dtype=complex), after, np.zeros(4), np.zeros((4, 2), dtype=np.int64),
+    )  # fmt: skip
+    c = [np.exp(-0.4j) * channels[0], *channels[1:]]
+    for lane in range(ket.LANES):
+        x = np.sqrt(dt) * normals[:, lane]
+        mean = [psi[lane].conj() @ L @ psi[lane] for L in c]
+        dY = 2 * mean[0].real * dt + x[0]
+        dZ = [mean[j] * dt + (x[2 * j - 1] + 1j * x[2 * j]) / np.sqrt(2) for j in (1, 2)]
+        np.testing.assert_allclose(current[lane, :, 0] * dt, [dY, *dZ], atol=1e-14)
+        X = dY * c[0] + np.conj(dZ[0]) * c[1] + np.conj(dZ[1]) * c[2]
+        expected = (K0 + X + 0.5 * X @ X) @ psi[lane]
+        np.testing.assert_allclose(after[0, lane], expected / np.linalg.norm(expected), atol=1e-13)
