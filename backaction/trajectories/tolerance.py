@@ -29,7 +29,7 @@ LOOKS, BLOCKS = 64, 8
 #: Most pilots; largest ratio of errors over which the order of the scheme is trusted to extrapolate.
 MAX_PILOTS, REACH = 8, 10.0
 #: How far a measured order may be from the scheme's where that is trusted, and its least value.
-ORDER_MARGIN, LEAST_ORDER = 0.25, 0.25
+ORDER_MARGIN, LEAST_ORDER = 0.15, 0.25
 #: Shortest step, relative to the one that is chosen without a tolerance.
 SHORTEST = 1e-5
 #: Exponent above which the error is taken to grow with time beyond the pilot.
@@ -154,7 +154,8 @@ def _within(steps: np.ndarray, errors: np.ndarray, target: float, order: float) 
     if i > 0:  # between a step that is good enough and one that is not
         fraction = math.log(target / errors[i - 1]) / math.log(errors[i] / errors[i - 1]) if errors[i - 1] > 0 else 0.0
         return float(steps[i - 1] * (steps[i] / steps[i - 1]) ** fraction)
-    slope = math.log(errors[1] / errors[0]) / math.log(steps[1] / steps[0])
+    # of a whole pilot: two errors alone are noisy, and a low slope asks for a far shorter step
+    slope = float(np.polyfit(np.log(steps[:LEVELS]), np.log(errors[:LEVELS]), 1)[0])
     return float(steps[0] * (target / errors[0]) ** (1 / max(min(slope, order), LEAST_ORDER)))
 
 
