@@ -83,10 +83,9 @@ def scores(theta: np.ndarray, times: np.ndarray, current: np.ndarray) -> np.ndar
 
 
 def monomials(n: int) -> np.ndarray:
-    """Powers of n variables, (monomial, variable), that the lattice determines: of degree 4 all but x³y."""
+    """Powers of n variables, (monomial, variable): all up to degree 4, which the lattice determines."""
     powers = np.array(list(itertools.product(range(5), repeat=n)))
-    degree = powers.sum(axis=1)
-    return powers[(degree <= 3) | ((degree == 4) & ~np.any(powers == 3, axis=1))]
+    return powers[powers.sum(axis=1) <= 4]
 
 
 def derivative(powers: np.ndarray, u: np.ndarray, *variables: int) -> np.ndarray:
