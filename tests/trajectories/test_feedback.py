@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import qutip
 import scipy.linalg as la
+from scipy.special import roots_hermitenorm
 
 import backaction as ba
 from backaction.systems import Spin, System, damped_cavity
@@ -45,34 +50,39 @@ PROPORTIONAL = {
 }
 
 
-def loop_of(kind, phase, gain=0.7):
-    return ba.Feedback("loss", F, gain=gain, phase=phase if kind == "heterodyne" else 0.0)
+RHO = np.array([[0.7, 0.2 - 0.3j], [0.2 + 0.3j, 0.3]])
+
+
+def loop_of(kind, phase, gain=0.7, **memory):
+    return ba.Feedback("loss", F, gain=gain, phase=phase if kind == "heterodyne" else 0.0, **memory)
+
+
+#: Four states that span the others, and these as columns.
+KETS = np.array([[1, 0], [0, 1], [np.sqrt(0.5), np.sqrt(0.5)], [np.sqrt(0.5), 1j * np.sqrt(0.5)]])
+SPANNING = np.array([np.outer(ket, ket.conj()).reshape(-1) for ket in KETS]).T
 
 
 def map_of_a_step(case, dt, gain=0.7):
-    """The average of one step as a matrix on stacked rows, from four states that span the others."""
+    """The average of one step as a matrix on stacked rows."""
     system, unraveling, kind, _, phase, level = PROPORTIONAL[case]
-    kets = np.array([[1, 0], [0, 1], [np.sqrt(0.5), np.sqrt(0.5)], [np.sqrt(0.5), 1j * np.sqrt(0.5)]])
     edges = np.array([0.0, dt])
     loop = loop_of(kind, phase, gain)
-    after = [average_of_steps(system, unraveling, edges, ket, 9, loop, level).reshape(-1) for ket in kets]
-    before = [np.outer(ket, ket.conj()).reshape(-1) for ket in kets]
-    return np.array(after).T @ la.inv(np.array(before).T)
+    after = [average_of_steps(system, unraveling, edges, ket, 9, loop, level).reshape(-1) for ket in KETS]
+    return np.array(after).T @ la.inv(SPANNING)
 
 
 @pytest.mark.parametrize("case", PROPORTIONAL)
 def test_the_average_follows_the_master_equation_to_first_order(case):
     """Deterministic: (average of a step)^n against e^{𝓛T}."""
     system, _, kind, efficiency, phase, _ = PROPORTIONAL[case]
-    rho = np.array([[0.7, 0.2 - 0.3j], [0.2 + 0.3j, 0.3]])
     duration, steps = 1.0, np.array([20, 40, 80])
 
     def errors(gain, told):
         L = master_equation(system, loop_of(kind, phase, told), kind, efficiency, phase)
-        expected = (la.expm(duration * L) @ rho.reshape(-1)).reshape(2, 2)
+        expected = (la.expm(duration * L) @ RHO.reshape(-1)).reshape(2, 2)
         out = []
         for n in steps:
-            found = np.linalg.matrix_power(map_of_a_step(case, duration / n, gain), n) @ rho.reshape(-1)
+            found = np.linalg.matrix_power(map_of_a_step(case, duration / n, gain), n) @ RHO.reshape(-1)
             out.append(trace_norm(found.reshape(2, 2) - expected))
         return np.array(out)
 
@@ -111,6 +121,214 @@ def test_ensembles_follow_the_master_equation(case):
     assert miss(0.7) < LIMIT
     assert miss(-0.7) > CONTROL
     assert abs(np.linalg.norm(found, axis=-1)).max() < 1 + 1e-9  # a state stays one
+
+
+# === delay and filter: the average over all records, what the loop remembers being carried along
+
+
+def normalized_hermite(x, orders):
+    """He_n(x)/√n!, orthonormal under a normal law."""
+    rows = [np.ones_like(x), x]
+    for n in range(1, orders):
+        rows.append((x * rows[n] - np.sqrt(n) * rows[n - 1]) / np.sqrt(n + 1))
+    return np.array(rows[:orders])
+
+
+def maps_along(case, loop, dt, current):
+    """Unnormalised maps of ρ, as matrices on stacked rows, along given currents (n, n_bins), a step per bin."""
+    system, unraveling, *_, level = PROPORTIONAL[case]
+    edges = dt * np.arange(current.shape[1] + 1)
+    every, start = np.repeat(current, len(KETS), axis=0)[:, None], np.tile(KETS, (len(current), 1))
+    states, log_likelihood = along(system, unraveling, edges, every, start, loop, level)
+    last = states[:, -1]
+    if level == "ket":
+        last = last[:, :, None] * last[:, None, :].conj()
+    after = (np.exp(log_likelihood)[:, None] * last.reshape(-1, 4)).reshape(-1, 4, 4)
+    return after.transpose(0, 2, 1) @ la.inv(SPANNING)
+
+
+def maps_with_memory(case, loop, dt, x, memory, noise):
+    """Maps of ρ over one step: (filter's output x, increment that leaves the delay line, increment of this step).
+
+    `x` and the increments `noise` are in units of their standard deviations without a signal.  Earlier steps prepare
+    what the loop remembers; that they act on ρ as well is taken back, since the maps can be inverted.
+    """
+    kind, phase = PROPORTIONAL[case][2], PROPORTIONAL[case][4]
+    points, weights = noise
+    across, shares = (points, weights) if kind == "heterodyne" else (np.zeros(1), np.ones(1))  # not fed back
+    current = np.zeros((len(x), len(points), len(points), len(across), memory.delay + 2), dtype=complex)
+    current[..., 0] = (memory.spread * x / (1 - memory.decay))[:, None, None, None]
+    current[..., 1] = memory.unit * points[:, None, None]
+    current[..., -1] = memory.unit * (points[:, None] + 1j * across)  # without delay, it also is the one that leaves
+    if kind == "heterodyne":
+        current *= np.exp(1j * phase)
+    maps = maps_along(case, loop, dt, current.reshape(-1, memory.delay + 2)).reshape(*current.shape[:-1], 4, 4)
+    earlier = current[:, :, 0, 0, :-1]
+    undone = np.linalg.inv(maps_along(case, loop, dt, earlier.reshape(-1, memory.delay + 1)))
+    return (maps * shares[:, None, None]).sum(axis=3) @ undone.reshape(len(x), -1, 1, 4, 4)
+
+
+class Memory(NamedTuple):
+    """What a loop remembers, in steps; and standard deviations without a signal."""
+
+    delay: int
+    decay: float  # of the filter's output in a step
+    unit: float  # of the current
+    spread: float  # of the filter's output
+    orders: int  # Hermite polynomials for its law
+
+
+def memory_of(loop, kind, dt, orders):
+    unit = np.sqrt((1.0 if kind == "homodyne" else 0.5) / dt)
+    if loop.bandwidth is None:
+        return Memory(round(loop.delay / dt), 0.0, unit, unit, 1)
+    decay = np.exp(-loop.bandwidth * dt)
+    return Memory(round(loop.delay / dt), decay, unit, unit * np.sqrt((1 - decay) / (1 + decay)), orders)
+
+
+def averages(case, loop, dt, steps, rho, orders=6):
+    """E ρ after each step, deterministic: E[h_n(x)ρ] for every content of the delay line is carried from step to step.
+
+    x: the filter's output, h_n its Hermite polynomials; increments take three values, which average polynomials of
+    degree five exactly, as in `average_of_steps`.
+    """
+    memory = memory_of(loop, PROPORTIONAL[case][2], dt, orders)
+    points, weights = roots_hermitenorm(3)
+    weights = weights / weights.sum()
+    x, w = roots_hermitenorm(memory.orders + 2 if memory.orders > 1 else 1)
+    maps = maps_with_memory(case, loop, dt, x, memory, (points, weights))
+    later = memory.decay * x[:, None] + (1 - memory.decay) * memory.unit / memory.spread * points
+    before, behind = normalized_hermite(x, memory.orders), normalized_hermite(later, memory.orders)
+    size = 4 * memory.orders
+    step = np.einsum("x,e,pxl,qx,xleij->elpiqj", w / w.sum(), weights, behind, before, maps).reshape(3, 3, size, size)
+    state = np.zeros((3**memory.delay, size), dtype=complex)  # newest increment first; the middle of three values is 0
+    state[3**memory.delay // 2] = np.kron(normalized_hermite(np.zeros(1), memory.orders)[:, 0], rho.reshape(-1))
+    out = []
+    for _ in range(steps):
+        if memory.delay == 0:
+            state = np.einsum("eepq,kq->kp", step, state)
+        else:
+            state = np.tensordot(step, state.reshape(-1, 3, size), axes=([1, 3], [1, 2]))
+            state = state.transpose(0, 2, 1).reshape(-1, size)
+        out.append(state[:, :4].sum(axis=0).reshape(2, 2))
+    return np.array(out)
+
+
+@pytest.mark.parametrize("case", PROPORTIONAL)
+def test_carrying_the_memory_along__is_the_average_over_all_records(case):
+    kind, phase, level = PROPORTIONAL[case][2], PROPORTIONAL[case][4], PROPORTIONAL[case][5]
+    system, unraveling = PROPORTIONAL[case][:2]
+    dt, steps = 0.01, 5 if kind == "homodyne" else 3
+    ket = np.array([0.6, 0.8j])
+    for loop in ({"delay": 0.01, "bandwidth": 40.0}, {"delay": 0.02}, {"bandwidth": 40.0}):
+        loop = loop_of(kind, phase, **loop)
+        every = average_of_steps(system, unraveling, dt * np.arange(steps + 1), ket, 3, loop, level)
+        start = np.outer(ket, ket.conj())
+        # P(dt) between two steps is P(dt/2)² up to third order; the rules for two quadratures are not the same
+        assert trace_norm(averages(case, loop, dt, steps, start)[-1] - every) < 2e-7
+    for broken in ({"gain": -loop.gain}, {"delay": dt}, {"bandwidth": 20.0}):  # the last one has a filter, no delay
+        wrong = averages(case, replace(loop, **broken), dt, steps, start)[-1]
+        assert trace_norm(wrong - every) > 1e-4
+
+
+def filtered_master_equation(system, loop, kind, efficiency, phase, orders):
+    """Matrix of d/dt E[h_n(x)ρ], the filter's output being x √(B part/2): from dy = B(I − y)dt and Itô's rule alone.
+
+    dσ_n/dt = 𝓛σ_n − nBσ_n + √(2 B part n) (cσ + σc†)_{n−1} − i gain √(B part/2) [F, √(n+1) σ_{n+1} + √n σ_{n−1}].
+    """
+    lowered = system.lower()
+    L = liouvillian(lowered.H.toarray(), [c.toarray() for c in lowered.channels.values()])
+    c = np.sqrt(efficiency) * np.exp(-1j * phase) * lowered.channels["loss"].toarray()
+    f = lowered.operator(loop.F, "F").toarray()
+    one = np.eye(len(f))
+    commutator = np.kron(f, one) - np.kron(one, f.T)
+    gathered = np.kron(c, one) + np.kron(one, c.conj())
+    rate = loop.bandwidth * (1.0 if kind == "homodyne" else 0.5)
+    up = np.diag(np.sqrt(np.arange(1.0, orders)), -1)
+    return (
+        np.kron(np.eye(orders), L)
+        - loop.bandwidth * np.kron(np.diag(np.arange(orders)), np.eye(len(L)))
+        + np.sqrt(2 * rate) * np.kron(up, gathered)
+        - 1j * loop.gain * np.sqrt(rate / 2) * np.kron(up + up.T, commutator)
+    )
+
+
+@pytest.mark.parametrize("case", PROPORTIONAL)
+def test_filtered_feedback_follows_its_master_equation(case):
+    """At a bandwidth as slow as the system itself."""
+    system, _, kind, efficiency, phase, _ = PROPORTIONAL[case]
+    duration, steps, orders = 1.0, np.array([20, 40, 80]), 8
+    loop = loop_of(kind, phase, bandwidth=3.0)
+    start = np.kron(normalized_hermite(np.zeros(1), orders)[:, 0], RHO.reshape(-1))
+    found = [averages(case, loop, duration / n, n, RHO, orders)[-1] for n in steps]
+
+    def errors(**changes):
+        L = filtered_master_equation(system, replace(loop, **changes), kind, efficiency, phase, orders)
+        expected = (la.expm(duration * L) @ start)[:4].reshape(2, 2)
+        return np.array([trace_norm(rho - expected) for rho in found])
+
+    good = errors()
+    order = fitted_order(duration / steps, good)
+    wrong = {name: errors(**{name: value})[-1] for name, value in (("gain", -0.7), ("bandwidth", 4.0))}
+    print(f"filter, {case}: {good}, order {order:.2f}; sign of the gain, bandwidth of 4: {wrong}")
+    assert 0.8 < order < 2.3
+    assert good[-1] < 1e-3
+    assert wrong["gain"] > 0.05
+    assert wrong["bandwidth"] > 5e-3
+
+
+@pytest.mark.parametrize("case", PROPORTIONAL)
+def test_delayed_and_filtered_feedback_tends_to_the_master_equation(case):
+    """As delay + 1/bandwidth falls, and to nothing else when it is extrapolated to 0."""
+    system, _, kind, efficiency, phase, _ = PROPORTIONAL[case]
+    late = np.array([0.1, 0.05, 0.025])
+    found = [
+        averages(case, loop_of(kind, phase, delay=e / 2, bandwidth=2 / e), e / 6, round(6 / e), RHO)[-1] for e in late
+    ]
+
+    def errors(told):
+        """Of the three, and of the limit by the first two and by the last two."""
+        L = master_equation(system, loop_of(kind, phase, told), kind, efficiency, phase)
+        off = [rho - (la.expm(L) @ RHO.reshape(-1)).reshape(2, 2) for rho in found]
+        limits = [2 * b - a for a, b in pairwise(off)]
+        return np.array([trace_norm(x) for x in off]), np.array([trace_norm(x) for x in limits])
+
+    good, limits = errors(0.7)
+    print(f"delay and filter, {case}: {good}, ratios {good[:-1] / good[1:]}; limits {limits}")
+    np.testing.assert_allclose(good[:-1] / good[1:], 2, atol=0.15)
+    assert 3.5 < limits[0] / limits[1] < 4.5  # the next order
+    assert limits[1] < 4e-4
+    for told in (-0.7, 0.0, 0.75):
+        wrong, elsewhere = errors(told)
+        print(f"gain {told}: {wrong}, limit {elsewhere[1]:.4f}")
+        assert elsewhere[1] > 20 * limits[1]
+
+
+@pytest.mark.parametrize("case", PROPORTIONAL)
+def test_ensembles_with_delayed_and_filtered_feedback(case):
+    """`simulate`, on records of its own, against the average over all records: at the same step, however wide."""
+    system, unraveling, kind, _, phase, level = PROPORTIONAL[case]
+    dt, steps, names = 0.05, np.array([10, 20, 30, 40]), list(system.observables)
+    loop = loop_of(kind, phase, gain=1.0, delay=0.15, bandwidth=5.0)
+    data = ba.simulate(
+        system, unraveling, dt * np.arange(41), 4096, seed=11, level=level, observables=names, feedback=loop, step=dt,
+        save_every=10, progress=False,
+    )  # fmt: skip
+    found = np.stack([data[f"expect_{n}"].values[:, 1:] for n in names], axis=-1)
+    lowered = system.lower()
+    psi = lowered.state()
+    rho = np.outer(psi, psi.conj())
+    operators = [lowered.observables[n].toarray() for n in names]
+
+    def miss(loop):
+        means = np.einsum("oij,tji->to", operators, averages(case, loop, dt, 40, rho)[steps - 1]).real
+        return abs(z_scores(found, means)).max()
+
+    off = miss(loop)
+    wrong = [miss(replace(loop, **change)) for change in ({"gain": -1.0}, {"delay": 0.0}, {"bandwidth": None})]
+    print(f"ensemble with delay and filter, {case}: z {off:.2f}; sign, no delay, no filter: {np.round(wrong, 1)}")
+    assert off < LIMIT
+    assert min(wrong) > CONTROL
 
 
 # === along a record: a cavity whose coherent state follows the fed-back current
