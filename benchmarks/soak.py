@@ -32,6 +32,8 @@ import backaction as ba
 
 NORM, EIGENVALUE, HERMITIAN, AGAIN = 1e-12, -1e-14, 1e-16, 1e-8
 SINGLE_NORM = 1e-5
+#: Between levels: series beside diffusive detectors end at 1e-7, and likely clicks of unlikely records amplify it.
+LEVELS = 1e-4
 #: Most steps of a case, all trajectories together.
 MAX_STEPS = 3e5
 #: Bytes per minute that resident memory may gain over the last two thirds of the run, and beyond doubt.
@@ -77,14 +79,15 @@ def random_system(rng: np.random.Generator) -> ba.System:
             kappa1=rates[0], kappa2=rates[1], kappa=rates[2], coupling=rng.uniform(0, 3), detuning=rng.normal(),
             levels=levels,
         )  # fmt: skip
-    d = int(rng.integers(2, 7))
+    d = int(rng.integers(2, 7) if rng.random() < 0.85 else rng.integers(7, 19))
     H: Any = rng.exponential(1.0) * random_matrix(rng, d)
     H = H + H.conj().T
     channels = {f"c{k}": 10 ** rng.uniform(-1, 0.5) * random_matrix(rng, d) for k in range(rng.integers(1, 5))}
     if rng.random() < 0.15:
         frequency, V = rng.uniform(0.5, 5.0), random_matrix(rng, d)
         H = [H, (V + V.conj().T, lambda t: np.cos(frequency * t))]
-        channels["c0"] = (channels["c0"], lambda t: 1.0 + 0.5 * np.sin(frequency * t))
+        if rng.random() < 0.5:
+            channels["c0"] = (channels["c0"], lambda t: 1.0 + 0.5 * np.sin(frequency * t))
     return ba.System(H, channels, initial=random_state(rng, d), name="random")
 
 
@@ -184,9 +187,12 @@ class Case:
         shortest = max(span * self.ntraj / MAX_STEPS, 1e-4)
         step = 10 ** rng.uniform(np.log10(shortest), np.log10(max(10 * widest, 10 * shortest)))
         n_bins = len(self.times) - 1
-        driven = bool(self.system.lower().time_dependent or any(d.time_dependent for d in self.unraveling.detectors))
+        level = str(rng.choice(["auto", "ket", "density"]))
+        lowered = self.system.lower()
+        turning = bool(lowered.channel_terms) or any(d.time_dependent for d in self.unraveling.detectors)
+        driven = turning or (lowered.time_dependent and level != "ket")  # beyond what Rouchon is made for
         self.options: dict[str, Any] = {
-            "level": str(rng.choice(["auto", "ket", "density"])),
+            "level": level,
             "scheme": ba.Rouchon() if rng.random() < 0.4 and not driven else ba.Splitting(),
             "step": None if rng.random() < 0.25 else float(step),
             "save_every": int(rng.integers(1, n_bins + 2)),
@@ -235,6 +241,12 @@ class Case:
             need(ones and abs(ones[0] - 1).max() <= 1e-10, "the smoothed ⟨1⟩ is not 1")
         if self.one_step and not hidden:
             a, b = data["state"].values, again["state"].values
+            if data.attrs["level"] == "ket" and isinstance(options["scheme"], ba.Splitting) and not self.feedback:
+                # the same maps in another kernel
+                options |= {"level": "density"}
+                other = ba.condition(self.system, self.unraveling, data, **options)["state"].values
+                difference = abs(other - b[..., :, None] * b[..., None, :].conj()).max()
+                need(difference <= LEVELS, f"state vectors differ from density matrices by {difference:.1e}")
             if data.attrs["level"] == "ket":
                 a, b = (x[..., :, None] * x[..., None, :].conj() for x in (a, b))
             need(abs(a - b).max() <= AGAIN, f"condition differs from simulate by {abs(a - b).max():.1e}")
@@ -352,7 +364,9 @@ def main() -> int:
         f"{index} cases in {elapsed / 60:.1f} min, {violations} violations, memory {growth / 2**20:+.2f} ± "
         f"{doubt / 2**20:.2f} MiB per minute"
     )
-    if growth - DOUBT * doubt > GROWTH:
+    if not np.isfinite(doubt):
+        print("too short a run to say whether memory grows")
+    elif growth - DOUBT * doubt > GROWTH:
         print("VIOLATION memory grows")
         violations += 1
     refused = sum(number for outcome, number in outcomes.items() if outcome.startswith("refused"))

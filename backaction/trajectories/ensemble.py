@@ -348,6 +348,8 @@ def run_batch(job: Job, first: int) -> Batch:
         if run_.drive.active or run_.drive.rotating:
             n_numbers = max(run_.drive.slot_targets.size, run_.drive.step_targets.size)
             work = work._replace(drive=run_.drive, numbers=np.zeros(n_numbers))
+        if isinstance(plan, ket_kernel.KetPlan):
+            work = work._replace(rows=line_up(ket_kernel.own_rows(plan)))
         block = max(1, int(BLOCK_WORK / (run_.plan.n_sub * max(1.0, kernel.cost(run_.plan)))))
         if job.counts:
             work.stretch[0] = run_.n_bins  # lanes may be ahead of the bins of a call

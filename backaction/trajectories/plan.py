@@ -522,6 +522,8 @@ def _joint_patterns(sets: list, d: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 def _classes(channels: list[sp.csr_array], d: int) -> tuple[Any, ...]:
     """Elements of X = Σ_j c_j z_j row by row and in classes, and ⟨c_j⟩ from overlaps: see `KetPlan`."""
     coos = [c.tocoo() for c in channels]
+    for coo in coos:
+        coo.eliminate_zeros()  # of a detector of efficiency 0: an element without a term would never be computed
     where = [c.row.astype(np.int64) * d + c.col for c in coos]
     elements = np.unique(np.concatenate([*where, np.zeros(0, dtype=np.int64)]))
     weights = np.zeros((len(elements), len(channels)), dtype=complex)

@@ -124,6 +124,23 @@ def test_counts_without_times():
     assert exact.attrs["bin_error"] == 0
 
 
+@pytest.mark.parametrize("driven", [False, True])
+def test_two_widths__state_vectors_and_density_matrices_agree(driven):
+    """Clicks beside diffusive detection: the plan of each width has elements of its own."""
+    a = ba.Boson("a", 16)
+    x = a.a + a.a.dag()
+    H = [0.3 * a.n, (x, np.cos)] if driven else 0.3 * a.n + 0.5 * x
+    system = ba.System(H, {"loss": a.a, "x": 0.5 * x})
+    unraveling = ba.QuantumJumps("loss") + Homodyne("x")
+    times = np.concatenate([np.linspace(0, 0.5, 51), 0.5 + 0.02 * np.arange(1, 26)])
+    options = {"states": True, "step": 1.0, "progress": False, "seed": 1}
+    data = ba.simulate(system, unraveling, times, 8, initial={"a": ba.coherent(1.5)}, level="ket", **options)
+    assert (data["click_time_loss"].values > 0.5).sum() > 5
+    again = ba.condition(system, unraveling, data, initial={"a": ba.coherent(1.5)}, level="density", **options)
+    psi = data["state"].values
+    assert abs(psi[..., :, None] * psi[..., None, :].conj() - again["state"].values).max() < 1e-6
+
+
 def test_wide_bins():
     system, unraveling = driven_qubit(rabi=5.0, gamma=1.0), Homodyne("loss", phase=np.pi / 2)
     data = ba.simulate(system, unraveling, np.linspace(0, 2, 41), 4, seed=4, progress=False, step=0.005)

@@ -66,12 +66,16 @@ def test_error__where_measurements_do_not_commute():
 
 
 def test_the_strong_order_is_in_the_attributes():
-    """Also where a channel that does not commute begins later."""
+    """Also where a channel that does not commute is on for a moment."""
 
     def order(system, unraveling):
         return ba.simulate(system, unraveling, TIMES, 1, seed=0, progress=False).attrs.get("strong_order")
 
-    later = ba.System(0.5 * SX, {"x": 0.7 * SX, "z": (0.7 * SZ, np.sin)}, initial=np.array([1, 0]))
+    later = ba.System(
+        0.5 * SX,
+        {"x": 0.7 * SX, "z": (0.7 * SZ, lambda t: np.exp(-((10 * (t - 1.13)) ** 4)))},
+        initial=np.array([1, 0]),
+    )
     assert order(QUBIT, ba.Heterodyne("loss")) == 1.0
     assert order(BOTH, NOT_COMMUTING) == order(later, NOT_COMMUTING) == 0.5
     assert order(BOTH, ba.Homodyne("x") + ba.QuantumJumps("z")) == 0.5

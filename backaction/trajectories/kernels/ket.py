@@ -118,8 +118,8 @@ class KetWork(NamedTuple):
     overlaps: np.ndarray  # (GROUP, 2, 32)
     means: np.ndarray  # (n_diffusive, 2, 32) ⟨c_j⟩ of merged channels times the norm
     lane: np.ndarray  # (IMAGES + n_jumps, 2, padded d) real and imaginary parts of single vectors: see `Rows`
-    rows: Rows
-    weights: np.ndarray  # (n_jumps,) their squared norms
+    rows: Rows  # of the plan that runs
+    weights: np.ndarray  # (n_jumps,) squared norms of what the jumps make of a lane
     crossing: np.ndarray  # (2,) lane that is being advanced on its own, and how far; −1: not begun
     click: np.ndarray  # (3,) time, lane and counter of a click that is to be recorded
     edges: np.ndarray  # (n_edges, 32) sums of edge populations
@@ -142,6 +142,11 @@ class KetWork(NamedTuple):
     loops: FeedbackWork
 
 
+def own_rows(plan: KetPlan) -> Rows:
+    """The plan's `rows` with memory for their elements.  They belong to one plan: others have other patterns."""
+    return plan.rows._replace(re=np.zeros(plan.rows.source.size), im=np.zeros(plan.rows.source.size))
+
+
 def ket_work(plan: KetPlan) -> KetWork:
     """Allocate the state and scratch of one batch; `drive` and `numbers` are set for every stretch of equal bins."""
     d, n_edges = plan.ptr.shape[1] - 1, len(plan.edge_ptr) - 1
@@ -160,7 +165,7 @@ def ket_work(plan: KetPlan) -> KetWork:
         overlaps=np.zeros((GROUP if plan.merged else 0, 2, LANES)),
         means=np.zeros((len(plan.kinds), 2, LANES)),
         lane=np.zeros((IMAGES + len(plan.jumps), 2, RUN * (plan.rows.ptr.shape[1] + 1))),
-        rows=plan.rows._replace(re=np.zeros(plan.rows.source.size), im=np.zeros(plan.rows.source.size)),
+        rows=own_rows(plan),
         weights=np.zeros(len(plan.jumps)),
         crossing=np.array([0.0, -1.0]),
         click=np.zeros(3),
