@@ -204,14 +204,14 @@ def ket_plan(
     n_sub = substeps(width, step)
     dt = width / n_sub
     pack = _Pack(lowered.dim, patterns)
-    drop = SPLITTING_DROP if roles.diffusive else DROP
+    drop = SPLITTING_DROP if roles.diffusive and patterns is None else DROP
     if series:
         slots = [pack.add(None)] * 2
     else:
         slots = [pack.add(expm(A * dt, drop)), pack.add(expm(A * (0.5 * dt), drop) if roles.diffusive else None)]
     generator_index = pack.add(A)
     if merged:
-        K0 = pack.add(rouchon_remainder([(c, kind) for c, kind, _ in roles.diffusive], dt))
+        K0 = pack.add(rouchon_remainder([(c, kind) for c, kind, _ in roles.diffusive], dt, drop=drop))
         kraus_index = [[K0] * 3 for _ in roles.diffusive]
     else:
         kraus_index = [[pack.add(K) for K in kraus(c, dt)] for c, _, _ in roles.diffusive]
@@ -294,7 +294,8 @@ def density_plan(
     pack = _Pack(lowered.dim, patterns)
     slots = [[pack.add(None)] * 2] * 2
     if not exact:
-        pairs = [slot_operators(A, unread, t)[:: -1 if adjoint else 1] for t in (dt, 0.5 * dt)]
+        drop = SPLITTING_DROP if patterns is None else DROP
+        pairs = [slot_operators(A, unread, t, drop)[:: -1 if adjoint else 1] for t in (dt, 0.5 * dt)]
         slots = [[pack.add(turned(E)) for E in pair] for pair in pairs]
     generator_index = pack.add(turned(A))
     gain = [pack.add(turned(L)) for L in unread]

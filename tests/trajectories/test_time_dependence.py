@@ -288,6 +288,18 @@ def test_what_does_not_vary_is_not_fitted():
     assert abs(data["expect_one"].values - 1).max() < 1e-14
 
 
+@pytest.mark.parametrize("step", [0.02, 0.004, 0.001])
+def test_a_driven_oscillator_of_many_levels_is_fitted_at_any_step(step):
+    """Elements of propagators that come and go, as they pass a threshold, are not smooth."""
+    a = Boson("a", 16)
+    x = a.a + a.a.dag()
+    system = System([0.3 * a.n, (0.5 * x, np.cos)], {"loss": a.a, "x": 0.5 * x}, {"n": a.n})
+    detectors = ba.QuantumJumps("loss") + ba.Homodyne("x")
+    for level in ("ket", "density"):
+        data = run(system, detectors, np.array([0.0, 0.04]), 2, level=level, step=step, observables=["n"])
+        assert np.all(np.isfinite(data["expect_n"].values))
+
+
 def test_conjugate_coefficients_are_one_number_each():
     t = np.linspace(0, 7, 101)
     f = np.exp(1j * t) * (1 + 0.3 * t)
