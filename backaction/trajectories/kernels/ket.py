@@ -47,6 +47,7 @@ from .lane import (
 from .normals import draw
 from .together import GROUP, LANES, diffuse_together
 
+NEGLIGIBLE = 1e-10  # relative size of a Taylor vector: as little `condition` may differ from `simulate`
 STATE = MAX_ORDER + 1  # row of `lane` with a lane's state where it jumps
 IMAGES = MAX_ORDER + 2  # and the first of those with what the jumps make of it
 
@@ -383,7 +384,7 @@ def unload(work, staged, current, b):
 @inlined
 def taylor(plan, work, h):
     """Fill the rows of `work.lane` with the Taylor vectors of row 0 over h; returns the order reached."""
-    negligible = (1e-3 * plan.tolerance) ** 2 * dot(work.lane, 0, 0, RUN)
+    negligible = min(1e-3 * plan.tolerance, NEGLIGIBLE) ** 2 * dot(work.lane, 0, 0, RUN)
     for k in range(1, MAX_ORDER + 1):
         operate(work.rows, 0, h / k, work.lane, k - 1, k)
         if dot(work.lane, k, k, RUN) <= negligible:
