@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.linalg import expm
 
 import backaction as ba
 from backaction.systems import driven_qubit, qnd_qubit, two_spins
@@ -124,6 +125,22 @@ def test_counts_without_times():
     assert exact.attrs["bin_error"] == 0
 
 
+def test_long_wait_for_a_click__exact():
+    """Between clicks, what counters miss refills the states: its errors must decay like the states themselves."""
+    rng = np.random.default_rng(4)
+    d, efficiency, times = 6, 0.35, np.linspace(0, 12, 4)
+    H, K = rng.normal(size=(2, d, d)) + 1j * rng.normal(size=(2, d, d))
+    H, K = H + H.conj().T, 7.5 * K / np.linalg.norm(K)
+    system = ba.System(H, {"loss": K}, initial=np.diag(np.arange(d) / 15.0))
+    detector, record = Jumps("loss", efficiency=efficiency), {"times": times, "counts_loss": np.zeros((1, 3))}
+    found = ba.condition(system, detector, record, states=True, progress=False, seed=0)["state"].values[0]
+    A, one = -1j * H - 0.5 * K.conj().T @ K, np.eye(d)
+    no_click = np.kron(A, one) + np.kron(one, A.conj()) + (1 - efficiency) * np.kron(K, K.conj())
+    for t, state in zip(times, found, strict=True):
+        expected = (expm(t * no_click) @ np.diag(np.arange(d) / 15.0).ravel()).reshape(d, d)
+        np.testing.assert_allclose(state, expected / np.trace(expected), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("driven", [False, True])
 def test_two_widths__state_vectors_and_density_matrices_agree(driven):
     """Clicks beside diffusive detection: the plan of each width has elements of its own."""
@@ -138,7 +155,7 @@ def test_two_widths__state_vectors_and_density_matrices_agree(driven):
     assert (data["click_time_loss"].values > 0.5).sum() > 5
     again = ba.condition(system, unraveling, data, initial={"a": ba.coherent(1.5)}, level="density", **options)
     psi = data["state"].values
-    assert abs(psi[..., :, None] * psi[..., None, :].conj() - again["state"].values).max() < 1e-6
+    assert abs(psi[..., :, None] * psi[..., None, :].conj() - again["state"].values).max() < 1e-8
 
 
 def test_wide_bins():

@@ -352,10 +352,15 @@ def taylor(plan, work, values, h, d):
         add_sandwich(ptr, plan.col, values, terms[k - 1], half, terms[k], d, False)
         for g in range(plan.gain.size):
             add_sandwich(plan.ptr[plan.gain[g]], plan.col, values, terms[k - 1], half, terms[k], d, True)
+        # exactly Hermitian, as the generator takes it to be: of an anti-Hermitian rest only its gain would be seen,
+        # no loss, and it would grow
         largest = 0.0
-        for i in range(d * d):
-            terms[k, i] *= h / k
-            largest = max(largest, abs(terms[k, i]))
+        for r in range(d):
+            for c in range(r + 1):
+                x = terms[k, r * d + c] * (h / k)
+                terms[k, r * d + c] = x if r > c else x.real
+                terms[k, c * d + r] = terms[k, r * d + c].conjugate()
+                largest = max(largest, abs(x))
         if largest <= 1e-18 * size:  # a shorter series would not be positive
             return k
     return MAX_ORDER
