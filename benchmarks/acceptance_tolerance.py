@@ -131,7 +131,7 @@ def main() -> int:
                 flush=True,
             )
     passed = all(ratio <= LIMIT for ratio in ratios)  # not those that are no numbers
-    print(f"largest error: {max(ratios):.2f} of its tolerance, at most {LIMIT:g} allowed")
+    print(f"largest error: {np.max(ratios):.2f} of its tolerance, at most {LIMIT:g} allowed")
     print("passed" if passed else "FAILED")
     print(f"took {time.perf_counter() - started:.0f} s")
     return int(not passed)

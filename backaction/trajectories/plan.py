@@ -18,8 +18,7 @@ from ..unravelings import Detector, Unraveling
 from .kernels.density import DensityPlan
 from .kernels.feedback import no_feedback
 from .kernels.ket import KetPlan
-from .kernels.lane import REACH, Rows
-from .kernels.lane import RUN as LANE_RUN
+from .kernels.lane import LANE_RUN, REACH, Rows
 from .kernels.products import RUN, stride_of
 from .kernels.together import GROUP
 from .propagators import (
@@ -132,25 +131,24 @@ def is_complete(lowered: LoweredSystem, unraveling: Unraveling) -> bool:
     return all(name in watched for name, L in lowered.channels.items() if L.nnz or name in lowered.channel_terms)
 
 
+def _commute(x: sp.csr_array, y: sp.csr_array) -> bool:
+    return norm_bound(prune(x @ y - y @ x, 0.0)) <= 1e-12 * norm_bound(x) * norm_bound(y)
+
+
 def commute(roles: Roles) -> bool:
     """Do the measurements of the diffusive channels commute (operators and their c†c)?"""
-    operators = [c for c, _, _ in roles.diffusive]
-    for a, b in combinations(operators, 2):
-        for x, y in ((a, b), (a.conj().T @ a, b), (b.conj().T @ b, a)):
-            scale = norm_bound(x) * norm_bound(y)
-            if scale and norm_bound(prune(x @ y - y @ x, 0.0)) > 1e-12 * scale:
-                return False
-    return True
+    return all(
+        _commute(x, y)
+        for a, b in combinations([c for c, _, _ in roles.diffusive], 2)
+        for x, y in ((a, b), (a.conj().T @ a, b), (b.conj().T @ b, a))
+    )
 
 
 def measurements_commute(roles: Roles, is_ket: bool) -> bool:
     """Do the diffusive operators commute with each other and with what clicks beside them?"""
     diffusive = [c for c, _, _ in roles.diffusive]
     clicks = [K for group in roles.counted for K in group] + (roles.unread if is_ket else [])
-    return all(
-        norm_bound(x @ y - y @ x) <= 1e-12 * norm_bound(x) * norm_bound(y)
-        for x, y in [*combinations(diffusive, 2), *product(diffusive, clicks)]
-    )
+    return all(_commute(x, y) for x, y in [*combinations(diffusive, 2), *product(diffusive, clicks)])
 
 
 def frequency(lowered: LoweredSystem, roles: Roles) -> float:

@@ -24,10 +24,10 @@ from .lane import (
     CLOSED,
     CLOSING,
     DONE,
+    LANE_RUN,
     LOG_STEPS,
     MAX_ORDER,
     NOISE_STEPS,
-    RUN,
     SAVE,
     STAGED,
     Rows,
@@ -165,7 +165,7 @@ def ket_work(plan: KetPlan) -> KetWork:
         slots=np.zeros((plan.n_slots, 2, LANES)),
         overlaps=np.zeros((GROUP if plan.merged else 0, 2, LANES)),
         means=np.zeros((len(plan.kinds), 2, LANES)),
-        lane=np.zeros((IMAGES + len(plan.jumps), 2, RUN * (plan.rows.ptr.shape[1] + 1))),
+        lane=np.zeros((IMAGES + len(plan.jumps), 2, LANE_RUN * (plan.rows.ptr.shape[1] + 1))),
         rows=own_rows(plan),
         weights=np.zeros(len(plan.jumps)),
         crossing=np.array([0.0, -1.0]),
@@ -384,10 +384,10 @@ def unload(work, staged, current, b):
 @inlined
 def taylor(plan, work, h):
     """Fill the rows of `work.lane` with the Taylor vectors of row 0 over h; returns the order reached."""
-    negligible = min(1e-3 * plan.tolerance, NEGLIGIBLE) ** 2 * dot(work.lane, 0, 0, RUN)
+    negligible = min(1e-3 * plan.tolerance, NEGLIGIBLE) ** 2 * dot(work.lane, 0, 0, LANE_RUN)
     for k in range(1, MAX_ORDER + 1):
         operate(work.rows, 0, h / k, work.lane, k - 1, k)
-        if dot(work.lane, k, k, RUN) <= negligible:
+        if dot(work.lane, k, k, LANE_RUN) <= negligible:
             return k
     return MAX_ORDER
 
@@ -399,7 +399,7 @@ def click(plan, work, rng):
     sum_ = 0.0
     for j in range(plan.jumps.size):
         operate(work.rows, 1 + j, 1.0, lane, STATE, IMAGES + j)
-        work.weights[j] = dot(lane, IMAGES + j, IMAGES + j, RUN)
+        work.weights[j] = dot(lane, IMAGES + j, IMAGES + j, LANE_RUN)
         sum_ += work.weights[j]
     if not sum_ > 0.0:
         scale_row(lane, STATE, 1.0, 0)
@@ -422,8 +422,8 @@ def take_lane(work, cur, lane):
     scale = 1.0 / np.sqrt(work.norm[lane])
     for r in range(work.re.size // (2 * LANES)):
         i = cur + r * LANES + lane
-        work.lane[0, 0, RUN + r] = scale * work.re[i]
-        work.lane[0, 1, RUN + r] = scale * work.im[i]
+        work.lane[0, 0, LANE_RUN + r] = scale * work.re[i]
+        work.lane[0, 1, LANE_RUN + r] = scale * work.im[i]
 
 
 @inlined
@@ -432,9 +432,9 @@ def put_lane(work, cur, lane):
     other = work.re.size // 2 - cur
     for r in range(work.re.size // (2 * LANES)):
         i = other + r * LANES + lane
-        work.re[i] = work.lane[0, 0, RUN + r]
-        work.im[i] = work.lane[0, 1, RUN + r]
-    work.trial[lane] = dot(work.lane, 0, 0, RUN)
+        work.re[i] = work.lane[0, 0, LANE_RUN + r]
+        work.im[i] = work.lane[0, 1, LANE_RUN + r]
+    work.trial[lane] = dot(work.lane, 0, 0, LANE_RUN)
 
 
 @inlined
@@ -447,7 +447,7 @@ def next_jump(plan, work, rng, lane, done, duration):
     chosen = -1
     while done < duration:
         h = min(duration - done, plan.reach)
-        before = dot(vectors, 0, 0, RUN)
+        before = dot(vectors, 0, 0, LANE_RUN)
         order = taylor(plan, work, h)
         survival = norm_and_slope(vectors, order, 1.0)[0] / before
         if not np.isfinite(survival):
@@ -495,20 +495,20 @@ def follow_lane(plan, work, cur, lane, start, duration):
             h = min(stop - done, plan.reach)
             expand(vectors, taylor(plan, work, h), 1.0, 0)
             done = stop if h >= stop - done else done + h
-        norm = dot(vectors, 0, 0, RUN)
+        norm = dot(vectors, 0, 0, LANE_RUN)
         work.likelihood[lane] *= norm
         if clicks:
             weight = 0.0
             for j in range(plan.jumps.size):  # a complete record: one operator per counter
                 if plan.counters[j] == work.given_owner[k]:
                     operate(work.rows, 1 + j, 1.0, vectors, 0, STATE)
-                    weight = dot(vectors, STATE, STATE, RUN) / norm
+                    weight = dot(vectors, STATE, STATE, LANE_RUN) / norm
             work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
             work.likelihood[lane] = 1.0
             if weight > 0.0:
                 scale_row(vectors, STATE, 1.0, 0)
             k += 1
-        scale_row(vectors, 0, 1.0 / np.sqrt(dot(vectors, 0, 0, RUN)), 0)
+        scale_row(vectors, 0, 1.0 / np.sqrt(dot(vectors, 0, 0, LANE_RUN)), 0)
         if not clicks:
             break
     work.given_next[lane] = k

@@ -14,7 +14,7 @@ import numpy as np
 from ..compiled import inlined, kernel
 from ..simd import add, at, fma, load_line, mul, neg, splat_as, store, total
 
-RUN = 8  # elements of an operator that are applied at once
+LANE_RUN = 8  # elements of an operator that are applied at once
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
 LOG_STEPS = 64  # steps after which the likelihood's logarithm is taken
@@ -25,7 +25,7 @@ STAGED = 32  # bins after which the records are moved to where they belong
 class Rows(NamedTuple):
     """Operators for single lanes: eight rows at a time, what they have on one diagonal as a run of eight numbers.
 
-    A vector's parts are padded by `RUN` zeros before and behind, as a run may reach beyond.
+    A vector's parts are padded by `LANE_RUN` zeros before and behind, as a run may reach beyond.
     """
 
     ptr: np.ndarray  # (n_operators, n_blocks + 1) runs of the block's rows
@@ -125,22 +125,22 @@ def operate(rows, op, factor, vectors, source, target):
     f = splat_as(factor, load_line(vectors, 0))
     zero = splat_as(0.0, f)
     x = 2 * source * size
-    y = 2 * target * size + RUN
+    y = 2 * target * size + LANE_RUN
     for block in range(n_blocks):
         re = zero
         im = zero
         for k in range(rows.ptr[op, block], rows.ptr[op, block + 1]):
             i = x + at(rows.start, k)
-            u = load_line(rows.re, k * RUN)
-            v = load_line(rows.im, k * RUN)
+            u = load_line(rows.re, k * LANE_RUN)
+            v = load_line(rows.im, k * LANE_RUN)
             gr = load_line(vectors, i)
             gi = load_line(vectors, i + size)
             re = fma(u, gr, re)
             im = fma(u, gi, im)
             re = fma(neg(v), gi, re)
             im = fma(v, gr, im)
-        store(vectors, y + block * RUN, mul(f, re))
-        store(vectors, y + size + block * RUN, mul(f, im))
+        store(vectors, y + block * LANE_RUN, mul(f, re))
+        store(vectors, y + size + block * LANE_RUN, mul(f, im))
 
 
 @inlined
@@ -149,7 +149,7 @@ def dot(vectors, row, other, margin):
     size = vectors.shape[2]
     re = splat_as(0.0, load_line(vectors, 0))
     im = re
-    for i in range(margin, size - margin, RUN):
+    for i in range(margin, size - margin, LANE_RUN):
         x = 2 * row * size + i
         y = 2 * other * size + i
         re = fma(load_line(vectors, x), load_line(vectors, y), re)
@@ -163,7 +163,7 @@ def scale_row(vectors, source, factor, target):
     size = vectors.shape[2]
     f = splat_as(factor, load_line(vectors, 0))
     for part in range(2):
-        for i in range(part * size + RUN, (part + 1) * size - RUN, RUN):
+        for i in range(part * size + LANE_RUN, (part + 1) * size - LANE_RUN, LANE_RUN):
             store(vectors, 2 * target * size + i, mul(f, load_line(vectors, 2 * source * size + i)))
 
 
@@ -173,7 +173,7 @@ def expand(vectors, order, theta, target):
     size = vectors.shape[2]
     step = splat_as(theta, load_line(vectors, 0))
     for part in range(2):
-        for i in range(part * size + RUN, (part + 1) * size - RUN, RUN):
+        for i in range(part * size + LANE_RUN, (part + 1) * size - LANE_RUN, LANE_RUN):
             value = load_line(vectors, 2 * order * size + i)
             for k in range(order - 1, -1, -1):
                 value = fma(value, step, load_line(vectors, 2 * k * size + i))
@@ -189,7 +189,7 @@ def norm_and_slope(vectors, order, theta):
     norm = zero
     slope = zero
     for part in range(2):
-        for i in range(part * size + RUN, (part + 1) * size - RUN, RUN):
+        for i in range(part * size + LANE_RUN, (part + 1) * size - LANE_RUN, LANE_RUN):
             value = load_line(vectors, 2 * order * size + i)
             rate = zero
             for k in range(order - 1, -1, -1):
