@@ -7,9 +7,10 @@
 Every case simulates, conditions on what it simulated, sometimes with feedback, smooths some records, and holds the
 results to what no step may break: finite numbers, norms and traces 1 within 1e-12, no eigenvalue below −1e-14,
 Hermitian states, finite log-likelihoods, clicks in order and inside the run, the states of `simulate` again from its
-record where a bin is one step.  One case in ten counts only, in 64 or more dimensions, in either precision.  Errors
-may be ValueErrors that name an argument (at most 15 % of the cases); warnings may be the package's own.  Memory
-may not grow.  Exits with status 1 if anything of this fails.
+record where a bin is one step; paths of counters alone against products of matrix exponentials.  One case in ten
+counts only, in 64 or more dimensions, in either precision.  Errors may be ValueErrors that name an argument (at most
+15 % of the cases); warnings may be the package's own.  Memory may not grow.  Exits with status 1 if anything of this
+fails.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from scipy.linalg import expm
 
 import backaction as ba
 
 NORM, EIGENVALUE, HERMITIAN, AGAIN = 1e-12, -1e-14, 1e-16, 1e-10
 SINGLE_NORM = 1e-5
+#: Of exact runs against products of exponentials.
+EXACT = 1e-10
 #: Between levels: series beside diffusive detectors end at 1e-10, and likely clicks of unlikely records amplify it.
 LEVELS = 1e-6
 #: Most steps of a case, all trajectories together.
@@ -184,6 +188,42 @@ def check_dataset(data: Any, times: np.ndarray, allowed: float = NORM) -> None:
             need(row.sum() == one.size, f"counts of {name} do not add up")
 
 
+def exact_path(system: ba.System, unraveling: ba.Unraveling, data: Any) -> tuple[np.ndarray, float]:
+    """States and log-likelihood of the first record of clicks, by exponentials of the generator between them."""
+    times = [*map(float, data["time"]), float(data["bin"][-1] + data["bin_width"][-1] / 2)]
+    lowered = system.lower()
+    H, d = lowered.H.toarray(), lowered.dim
+    L = {name: c.toarray() for name, c in lowered.channels.items()}
+    one = np.eye(d)
+    A = -1j * H - 0.5 * sum(c.conj().T @ c for c in L.values())
+    rest = np.kron(A, one) + np.kron(one, A.conj()) + sum(np.kron(c, c.conj()) for c in L.values())
+    clicks, maps = [], []
+    counters = [x for x in unraveling.detectors if x.recorded]
+    for x in counters:
+        maps.append(x.efficiency * sum(np.kron(L[n], L[n].conj()) for n in x.channels) + x.dark_rate * np.eye(d * d))
+        rest = rest - maps[-1]
+        n = int(data[f"click_count_{x.name}"][0])
+        clicks += [(float(t), len(maps) - 1) for t in data[f"click_time_{x.name}"].values[:n]]
+    rho, log_likelihood, now, path = matrices(data)[0, 0].ravel(), 0.0, times[0], []
+    for t, j in sorted([*clicks, *((t, -1) for t in times)]):
+        rho = expm(rest * (t - now)) @ rho
+        now = t
+        if j >= 0:
+            rho = maps[j] @ rho
+        trace = np.trace(rho.reshape(d, d)).real
+        log_likelihood += np.log(trace)
+        rho = rho / trace
+        if j < 0:
+            path.append(rho.reshape(d, d))
+    return np.array(path[:-1]), log_likelihood + len(counters) * (times[-1] - times[0])
+
+
+def matrices(data: Any) -> np.ndarray:
+    """Density matrices, whatever the level."""
+    states = data["state"].values
+    return states if data.attrs["level"] == "density" else states[..., :, None] * states[..., None, :].conj()
+
+
 class Case:
     """One case; everything in it follows from (seed, index)."""
 
@@ -249,17 +289,19 @@ class Case:
             past = ba.smooth(self.system, self.unraveling, data, observables=observables, **smoothing)
             ones = [past[n].values for n in past if str(n).startswith("smoothed_one")]
             within(abs(ones[0] - 1).max(), 1e-10, "smoothed ⟨1⟩")
+        counting = all(x.kind == "jumps" for x in self.unraveling.detectors)
+        if counting and not hidden and not self.system.time_dependent and self.system.lower().dim <= 8:
+            states, log_likelihood = exact_path(self.system, self.unraveling, data)
+            within(abs(states - matrices(again)[0]).max(), EXACT, "counters against exponentials")
+            difference = abs(log_likelihood - float(again["log_likelihood"][0]))
+            within(difference / max(1.0, abs(log_likelihood)), EXACT, "log-likelihood against exponentials")
         if self.one_step and not hidden:
-            a, b = data["state"].values, again["state"].values
             if data.attrs["level"] == "ket" and isinstance(options["scheme"], ba.Splitting) and not self.feedback:
                 # the same maps in another kernel
                 options |= {"level": "density"}
-                other = ba.condition(self.system, self.unraveling, data, **options)["state"].values
-                difference = abs(other - b[..., :, None] * b[..., None, :].conj()).max()
-                within(difference, LEVELS, "state vectors against density matrices")
-            if data.attrs["level"] == "ket":
-                a, b = (x[..., :, None] * x[..., None, :].conj() for x in (a, b))
-            within(abs(a - b).max(), AGAIN, "condition against simulate")
+                other = ba.condition(self.system, self.unraveling, data, **options)
+                within(abs(matrices(other) - matrices(again)).max(), LEVELS, "state vectors against density matrices")
+            within(abs(matrices(data) - matrices(again)).max(), AGAIN, "condition against simulate")
             return "simulated, conditioned, the same"
         return "simulated, conditioned"
 
