@@ -25,6 +25,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -188,34 +189,60 @@ def check_dataset(data: Any, times: np.ndarray, allowed: float = NORM) -> None:
             need(row.sum() == one.size, f"counts of {name} do not add up")
 
 
-def exact_path(system: ba.System, unraveling: ba.Unraveling, data: Any) -> tuple[np.ndarray, float]:
-    """States and log-likelihood of the first record of clicks, by exponentials of the generator between them."""
-    times = [*map(float, data["time"]), float(data["bin"][-1] + data["bin_width"][-1] / 2)]
+def exact_maps(system: ba.System, unraveling: ba.Unraveling, data: Any, edges: np.ndarray) -> list[np.ndarray]:
+    """What the first record of clicks does to ρ, row by row in one vector, in every bin: products of exponentials."""
     lowered = system.lower()
     H, d = lowered.H.toarray(), lowered.dim
     L = {name: c.toarray() for name, c in lowered.channels.items()}
     one = np.eye(d)
     A = -1j * H - 0.5 * sum(c.conj().T @ c for c in L.values())
     rest = np.kron(A, one) + np.kron(one, A.conj()) + sum(np.kron(c, c.conj()) for c in L.values())
-    clicks, maps = [], []
-    counters = [x for x in unraveling.detectors if x.recorded]
-    for x in counters:
-        maps.append(x.efficiency * sum(np.kron(L[n], L[n].conj()) for n in x.channels) + x.dark_rate * np.eye(d * d))
-        rest = rest - maps[-1]
-        n = int(data[f"click_count_{x.name}"][0])
-        clicks += [(float(t), len(maps) - 1) for t in data[f"click_time_{x.name}"].values[:n]]
-    rho, log_likelihood, now, path = matrices(data)[0, 0].ravel(), 0.0, times[0], []
-    for t, j in sorted([*clicks, *((t, -1) for t in times)]):
-        rho = expm(rest * (t - now)) @ rho
-        now = t
-        if j >= 0:
-            rho = maps[j] @ rho
-        trace = np.trace(rho.reshape(d, d)).real
+    events = []
+    for x in unraveling.detectors:
+        if not x.recorded:
+            continue
+        click = x.efficiency * sum(np.kron(L[n], L[n].conj()) for n in x.channels) + x.dark_rate * np.eye(d * d)
+        rest = rest - click
+        times = data[f"click_time_{x.name}"].values[: int(data[f"click_count_{x.name}"][0])]
+        events += [(float(t), click) for t in times]
+    events.sort(key=lambda event: event[0])
+    maps = []
+    for start, stop in pairwise(edges):
+        total, now = np.eye(d * d), start
+        while events and events[0][0] < stop:
+            t, click = events.pop(0)
+            total, now = click @ expm(rest * (t - now)) @ total, t
+        maps.append(expm(rest * (stop - now)) @ total)
+    return maps
+
+
+def check_exactly(case: Case, data: Any, again: Any) -> None:
+    """States, effects and log-likelihood of the first record of counters alone, against products of exponentials."""
+    edges = np.append(data["bin"] - data["bin_width"] / 2, data["bin"][-1] + data["bin_width"][-1] / 2)
+    maps = exact_maps(case.system, case.unraveling, data, edges)
+    rho = matrices(data)[0, 0]
+    d = len(rho)
+    log_likelihood = sum(x.recorded for x in case.unraveling.detectors) * (edges[-1] - edges[0])
+    states = [rho]
+    for M in maps:
+        rho = (M @ rho.ravel()).reshape(d, d)
+        trace = np.trace(rho).real
         log_likelihood += np.log(trace)
         rho = rho / trace
-        if j < 0:
-            path.append(rho.reshape(d, d))
-    return np.array(path[:-1]), log_likelihood + len(counters) * (times[-1] - times[0])
+        states.append(rho)
+    saved = abs(edges[:, None] - again["time"].values).argmin(axis=0)
+    within(abs(np.array(states)[saved] - matrices(again)[0]).max(), EXACT, "counters against exponentials")
+    difference = abs(log_likelihood - float(again["log_likelihood"][0])) / max(1.0, abs(log_likelihood))
+    within(difference, EXACT, "log-likelihood against exponentials")
+    past = ba.smooth(case.system, case.unraveling, data, states=True, progress=False)
+    effect = np.eye(d)
+    effects = [effect]
+    for M in maps[::-1]:
+        effect = (M.conj().T @ effect.ravel()).reshape(d, d)
+        effect = effect * (d / np.trace(effect).real)
+        effects.append(effect)
+    found = past["effect"].values[0]
+    within(abs(np.array(effects[::-1]) - found).max(), EXACT, "effects against exponentials")
 
 
 def matrices(data: Any) -> np.ndarray:
@@ -291,10 +318,7 @@ class Case:
             within(abs(ones[0] - 1).max(), 1e-10, "smoothed ⟨1⟩")
         counting = all(x.kind == "jumps" for x in self.unraveling.detectors)
         if counting and not hidden and not self.system.time_dependent and self.system.lower().dim <= 8:
-            states, log_likelihood = exact_path(self.system, self.unraveling, data)
-            within(abs(states - matrices(again)[0]).max(), EXACT, "counters against exponentials")
-            difference = abs(log_likelihood - float(again["log_likelihood"][0]))
-            within(difference / max(1.0, abs(log_likelihood)), EXACT, "log-likelihood against exponentials")
+            check_exactly(self, data, again)
         if self.one_step and not hidden:
             if data.attrs["level"] == "ket" and isinstance(options["scheme"], ba.Splitting) and not self.feedback:
                 # the same maps in another kernel
