@@ -164,8 +164,9 @@ def last_states(data: Any, name: str = "state") -> np.ndarray:
     """States, or moments, at the end of an earlier run."""
     if name not in data:
         raise ValueError("Argument `initial` is a dataset without states; run it with `states=True` to continue it.")
-    end = float(data["bin"][-1] + data["bin_width"][-1] / 2)
-    if abs(float(data["time"][-1]) - end) > 1e-9 * max(1.0, abs(end)):
+    width = float(data["bin_width"][-1])
+    end = float(data["bin"][-1]) + width / 2
+    if abs(float(data["time"][-1]) - end) > max(1e-6 * width, 8 * np.spacing(abs(end))):
         raise ValueError(
             f"Argument `initial` is a dataset whose last state is at {float(data['time'][-1]):g}, but it ends at "
             f"{end:g}; choose `save_every` so that the last edge is saved."

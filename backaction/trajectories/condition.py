@@ -167,7 +167,9 @@ def condition(
 
 def check_possible(log_likelihood: np.ndarray, batches: list[ensemble.Batch]) -> None:
     """Raise ValueError for a record that the model excludes."""
-    impossible = np.flatnonzero(~np.isfinite(log_likelihood))
+    if np.any(np.isnan(log_likelihood) | (log_likelihood == np.inf)):
+        raise FloatingPointError("The likelihood of a record is not finite: the step is far too coarse; pass a `step`.")
+    impossible = np.flatnonzero(log_likelihood == -np.inf)
     if impossible.size:
         k = np.concatenate([b.first + np.arange(len(b.current)) for b in batches])[impossible[0]]
         raise ValueError(
@@ -240,10 +242,22 @@ def _edges(record: Any) -> np.ndarray:
         raise ValueError(
             "Argument `record` must have the coordinates 'bin' and 'bin_width' of `simulate`, but has not."
         )
-    centre, width = record["bin"].values, record["bin_width"].values
-    if "time" in record.coords and record["time"].size == centre.size + 1:
-        return bin_edges(record["time"].values)
-    return bin_edges(np.concatenate([centre - 0.5 * width, [centre[-1] + 0.5 * width[-1]]]))
+    centre, width = np.atleast_1d(record["bin"].values), np.atleast_1d(record["bin_width"].values)
+    start, stop = centre - 0.5 * width, centre + 0.5 * width
+    rounding = np.maximum(1e-6 * width, 8 * np.spacing(np.abs(stop)))
+    gaps = np.flatnonzero(np.abs(start[1:] - stop[:-1]) > rounding[1:])
+    if gaps.size:
+        raise ValueError(
+            f"Argument `record` must have bins that follow each other, but after the one that ends at "
+            f"{stop[gaps[0]]:g} comes one from {start[gaps[0] + 1]:g}. Condition on the parts before and behind the "
+            "gap one by one, on the second from the state after the gap as `initial`."
+        )
+    edges = np.append(start, stop[-1:])
+    if "time" in record.coords and record["time"].size == edges.size:
+        saved = record["time"].values  # the same without rounding, unless it is of another stretch
+        if np.all(np.abs(saved - edges) <= np.append(rounding, rounding[-1:])):
+            edges = saved
+    return bin_edges(edges)
 
 
 def _current(record: Any, detector: Detector, n_bins: int) -> np.ndarray:

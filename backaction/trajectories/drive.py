@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from .schemes import Rouchon, Scheme
 
 Plan = KetPlan | DensityPlan
 
-#: Largest error of the fit, relative to the larger of 1 and the number itself.
+#: Largest error of the fit, relative to the scale of the number: see `_scales`.
 FIT_TOLERANCE = 1e-11
 #: Largest number of monomials.
 MAX_TERMS = 300
@@ -141,7 +141,11 @@ class _Grew(Exception):
     """A plan has elements that an earlier one had not."""
 
 
-def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fit(
+    build: Callable[[np.ndarray], np.ndarray],
+    values: np.ndarray,
+    scales: Callable[[np.ndarray], np.ndarray] = lambda largest: np.maximum(1.0, largest),
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Polynomials for numbers that depend on coefficients.
 
     Parameters
@@ -150,6 +154,8 @@ def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[
         Numbers (n_numbers,) for one vector of coefficients.
     values : ndarray, (n_coefficients, n)
         Coefficients that occur in the run.
+    scales : callable
+        What the error of each number is relative to, from the largest moduli that the numbers have.
 
     Returns
     -------
@@ -184,7 +190,7 @@ def fit(build: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> tuple[
         for _ in range(ROUNDS):
             outside, left = left[: MEASURED * n_parameters], left[MEASURED * n_parameters :]
             weights = np.linalg.lstsq(monomials(parameters[:, inside], factors).T, at(inside), rcond=1e-13)[0]
-            scale = np.maximum(1.0, abs(at(inside)).max(axis=0))
+            scale = scales(abs(at(inside)).max(axis=0))
             measured = [
                 (abs(monomials(parameters[:, some], factors).T @ weights - at(some)) / scale).max(axis=1, initial=0.0)
                 for some in (inside, outside)
@@ -251,7 +257,7 @@ def driven_plan(
 
     while True:  # until the plans for all values looked at have one pattern
         try:
-            factors, weights, parameters = fit(build, values)
+            factors, weights, parameters = fit(build, values, lambda largest: _scales(seen[-1], largest))
             break
         except _Grew:
             seen.clear()
@@ -363,9 +369,30 @@ def _belongs_to_step(plan: Plan) -> np.ndarray:
     return np.concatenate(of_step)
 
 
+def _scales(plan: Plan, largest: np.ndarray) -> np.ndarray:
+    """What the errors of a plan's numbers are relative to, from the largest modulus of each.
+
+    Propagators are near 1; generators, jumps and what else carries units may be of any size, and have that of their
+    operator's largest element.
+    """
+    out = largest.copy()
+    parts = np.split(out, np.cumsum([a.size for a in _arrays(plan)])[:-1])
+
+    def scale(pair: list[np.ndarray], near_one: bool) -> None:
+        top = max(part.max(initial=0.0) for part in pair)
+        for part in pair:
+            part[:] = np.maximum(1.0, part) if near_one else top
+
+    near_one = set(plan.slots.reshape(-1)) | (set(plan.kraus[:, 0]) if isinstance(plan, KetPlan) else set())
+    for o, ptr in enumerate(plan.ptr):
+        scale([part[ptr[0] : ptr[-1]] for part in parts[:2]], o in near_one)
+    if isinstance(plan, DensityPlan):
+        for k, ptr in product(range(3), plan.pattern_ptr):  # K0, K1, K2
+            scale([part.reshape(3, -1)[k, ptr[0] : ptr[-1]] for part in parts[2:4]], k == 0)
+        scale(parts[4:], False)
+    return np.where(out > 0.0, out, 1.0)
+
+
 def own_numbers(plan: Plan) -> Plan:
     """A plan whose varying numbers may be written to by one batch."""
-    names = (
-        ["re", "im"] if isinstance(plan, KetPlan) else ["re", "im", "pattern_re", "pattern_im", "gain_re", "gain_im"]
-    )
-    return plan._replace(**{name: getattr(plan, name).copy() for name in names})
+    return plan._replace(**{name: getattr(plan, name).copy() for name in _VARYING[type(plan)]})

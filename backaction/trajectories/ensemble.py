@@ -89,7 +89,7 @@ KERNELS: dict[type, Kernel] = {
         lambda plans: density_kernel.density_work(*plans),
         lambda plan, work, e, s: density_kernel.save(plan, work, work.place[1], 0, e, s),
         lambda plan: density_kernel.LANES,
-        lambda plan: density_kernel.LANES * plan.re.size * 2 * (plan.ptr.shape[1] - 1),
+        density_kernel.multiply_adds,
         _COARSE,
     ),
     moment_kernel.MomentPlan: Kernel(
@@ -383,6 +383,8 @@ def run_batch(job: Job, first: int) -> Batch:
                 raise FloatingPointError(kernel.lost.format(t=job.edges[b0 + n], norm=weight[:kept].min()))
             if live:
                 live.advance(kept, n)
+    if hasattr(work, "given_next") and np.any(work.given_next[:kept] != work.given_stop[:kept]):
+        raise RuntimeError("The kernel did not come to all clicks of the record; this is an error of backaction.")
     steps = sum(r.n_bins * r.plan.n_sub for r in job.runs)
     return Batch(
         first,

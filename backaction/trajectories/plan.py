@@ -45,6 +45,8 @@ FIRST_ORDER_FRACTION = 0.25
 EXACT_TOLERANCE = 1e-15
 DIFFUSIVE_TOLERANCE = 1e-4
 MAX_SUBSTEPS = 1e9
+#: Most Taylor expansions of a slot of density matrices under counters alone.
+MAX_PIECES = 256
 #: Dimension from which state vectors beside diffusive detectors take P by a Taylor series: the propagator fills up.
 #: Its error per piece of a step, and the longest piece, in units of the inverse norm of the generator.
 SERIES_FROM, SERIES_ERROR, SERIES_REACH = 1000, 1e-11, 6.0
@@ -287,7 +289,7 @@ def density_plan(
     if step is None:
         step = math.inf if exact else default_step(lowered, roles)
         step *= FIRST_ORDER_FRACTION if merged else 1.0
-    n_sub = substeps(width, step)
+    n_sub = substeps(width, min(step, MAX_PIECES * reach) if exact else step)
     dt = width / n_sub
     pack = _Pack(lowered.dim, patterns)
     slots = [[pack.add(None)] * 2] * 2
@@ -306,7 +308,7 @@ def density_plan(
         *tables, fill = *_joint_patterns([[turned(k) for k in K] for K in sets], lowered.dim), _NO_FILL
         moments = [
             [
-                pack.add(prune(X))
+                pack.add(prune(X, DROP * largest(X)))
                 for X in (
                     K[0].conj().T @ K[1] + 2 * dt * (K[1].conj().T @ K[2]),
                     K[1].conj().T @ K[1],

@@ -18,16 +18,19 @@ import numpy as np
 import scipy.linalg as la
 import scipy.sparse as sp
 
-#: Entries of propagators below this are dropped; the defect that this leaves is part of the test.
+#: Entries of propagators below this are dropped; the defect that this leaves is part of the test.  Of what carries
+#: units, entries below this part of the largest.
 DROP = 1e-13
 #: The same beside diffusive detectors, where the splitting's own error is far above it; not in plans that depend on
 #: time, as what comes and goes is not smooth and cannot be fitted.
 SPLITTING_DROP = 1e-10
+#: Probability of a click in a step that is none: rounding.
+NO_CLICKS = 1e-14
 DENSE_LIMIT = 1500
 
 
-def prune(A: sp.csr_array, drop: float = DROP) -> sp.csr_array:
-    """CSR without entries of modulus <= drop, indices sorted."""
+def prune(A: sp.csr_array, drop: float) -> sp.csr_array:
+    """CSR without entries of modulus <= drop, which has the units of A; indices sorted."""
     A = sp.csr_array(A, dtype=complex)
     A.data[np.abs(A.data) <= drop] = 0.0
     A.eliminate_zeros()
@@ -72,20 +75,19 @@ def inverse_root(S: sp.csr_array) -> sp.csr_array:
     X = prune(S - one, 1e-16)
     if norm_bound(X) < 1e-3:  # next term 35/128 X⁴ < 3e-13
         X2 = prune(X @ X, 1e-16)
-        return prune(one - 0.5 * X + 0.375 * X2 - 0.3125 * (X2 @ X))
-    return prune(sp.csr_array(_power(S, -0.5)))
+        return prune(one - 0.5 * X + 0.375 * X2 - 0.3125 * (X2 @ X), DROP)
+    return prune(sp.csr_array(_power(S, -0.5)), DROP)
 
 
 def completing(S: sp.csr_array, target: sp.csr_array) -> sp.csr_array:
     """C near 1 with C†SC = target, for positive S ≈ target."""
-    d = S.shape[0]
-    one = sp.eye_array(d, dtype=complex, format="csr")
-    if norm_bound(prune(target - one, 1e-16)) < 1e-12:
+    one = sp.eye_array(S.shape[0], dtype=complex, format="csr")
+    if norm_bound(prune(target - one, 1e-16)) < NO_CLICKS:
         return inverse_root(S)
     root = _power(S, 0.5)
     inverse = _power(S, -0.5)
     middle = _power(sp.csr_array(root @ target.toarray() @ root), 0.5)
-    return prune(sp.csr_array(inverse @ middle @ inverse))
+    return prune(sp.csr_array(inverse @ middle @ inverse), DROP)
 
 
 def _power(S: sp.csr_array, exponent: float) -> np.ndarray:
@@ -112,7 +114,7 @@ def kraus(c: sp.csr_array, dt: float) -> tuple[sp.csr_array, sp.csr_array, sp.cs
     C = inverse_root(completeness(K, dt))
     K0, K1, K2 = (prune(k @ C, 0.0) for k in K)
     # K1 and K2 carry units of rate^(1/2) and rate: what is negligible is so against their own size
-    return prune(K0), prune(K1, DROP * largest(K1)), prune(K2, DROP * largest(K2))
+    return prune(K0, DROP), prune(K1, DROP * largest(K1)), prune(K2, DROP * largest(K2))
 
 
 def completeness(K: list[sp.csr_array] | tuple[sp.csr_array, ...], dt: float) -> sp.csr_array:
@@ -158,7 +160,7 @@ def root(S: sp.csr_array) -> sp.csr_array:
     """√S of a positive matrix; by series where S is close to 1, so that it stays sparse."""
     X = prune(sp.eye_array(S.shape[0], dtype=complex, format="csr") - S, 0.0)
     if norm_bound(X) > 0.5:
-        return prune(sp.csr_array(_power(S, 0.5)))
+        return prune(sp.csr_array(_power(S, 0.5)), DROP)
     total = sp.eye_array(S.shape[0], dtype=complex, format="csr")
     term, coefficient = total, 1.0
     for k in range(1, 60):  # √(1 − x) = 1 − x/2 − x²/8 − …
@@ -167,7 +169,7 @@ def root(S: sp.csr_array) -> sp.csr_array:
         if term.nnz == 0 or abs(coefficient) * largest(term) < 1e-17:
             break
         total = total + coefficient * term
-    return prune(total)
+    return prune(total, DROP)
 
 
 def generator(H: sp.csr_array, jumps: list[sp.csr_array]) -> sp.csr_array:
@@ -193,20 +195,20 @@ def slot_dual(X: sp.csr_array, first: sp.csr_array, last: sp.csr_array, gain: li
 
 def exact_dual(A: sp.csr_array, gain: list[sp.csr_array], t: float) -> sp.csr_array:
     """e^{𝓛†t}(1) for 𝓛ρ = Aρ + ρA† + Jρ: the exact no-click probability operator."""
-    d = A.shape[0]
-    one = sp.eye_array(d, dtype=complex, format="csr")
+    one = sp.eye_array(A.shape[0], dtype=complex, format="csr")
+    A, gain = t * A, [math.sqrt(t) * L for L in gain]  # numbers without units, as what is pruned from
 
     def dual(X: sp.csr_array) -> sp.csr_array:
         return prune(A.conj().T @ X + X @ A + gain_dual(X, gain), 1e-17)
 
-    if norm_bound(dual(one)) < 1e-12 * max(1.0, norm_bound(A)):
+    if norm_bound(dual(one)) < NO_CLICKS * max(1.0, norm_bound(A)):
         return one
-    pieces = max(1, math.ceil(t * 2 * norm_bound(A)))
+    pieces = max(1, math.ceil(2 * norm_bound(A)))
     X = one
     for _ in range(pieces):
         term = total = X
         for k in range(1, 25):
-            term = dual(term) * (t / pieces / k)
+            term = dual(term) / (pieces * k)
             if term.nnz == 0 or abs(term).max() < 1e-17:
                 break
             total = total + term

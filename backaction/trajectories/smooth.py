@@ -233,10 +233,15 @@ def _inside_slots(given: ensemble.Given, prepared: Prepared) -> ensemble.Given:
             begin, end = prepared.edges[run.first], prepared.edges[run.first + run.n_bins]
             inside = (times >= begin) & (times < end)
             half = 0.5 * run.plan.dt
+            least = max(MEETING, 4 * np.spacing(np.abs(prepared.edges).max()) / half)
             steps = (times[inside] - begin) / half
             nearest = np.round(steps)
-            steps = np.where(np.abs(steps - nearest) < MEETING, nearest + MEETING, steps)
-            moved[inside] = np.minimum(begin + half * steps, end - half * MEETING)
+            # from (−1, 3) beside a boundary into (1, 3), from (−3, 1) into (−3, −1) beside the last: in the same order
+            side = np.where(nearest < 2 * run.n_bins * run.plan.n_sub, least, -least)
+            beside = (steps - nearest) / side
+            near = (beside > -1) & (beside < 3)
+            steps = np.where(near, nearest + side * (1.5 + 0.5 * beside), steps)
+            moved[inside] = np.clip(begin + half * steps, begin, np.nextafter(end, begin))
         clicks.append((moved, owner))
     return replace(given, clicks=clicks)
 

@@ -199,7 +199,7 @@ def run_pilot(prepared: Prepared, step: float, order: float) -> Pilot:
     if not covers:
         quarter = len(per_block[-1]) // 4
         early, late = (np.sqrt(np.mean(b**2)) for b in (per_block[-1][quarter : 2 * quarter], per_block[-1][-quarter:]))
-        exponent = math.log(late / early) / math.log(7 / 3) if early > 0 else 0.0
+        exponent = math.log(late / early) / math.log(7 / 3) if min(early, late) > 0 else 0.0
         if exponent > GROWTH:
             errors = errors * (duration / (n * step)) ** exponent
     return Pilot(steps, errors, covers)

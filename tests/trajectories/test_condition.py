@@ -141,6 +141,44 @@ def test_long_wait_for_a_click__exact():
         np.testing.assert_allclose(state, expected / np.trace(expected), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_bins", [1, 40])
+@pytest.mark.parametrize("level", ["ket", "density"])
+def test_very_long_wait_for_a_click__likelihood(level, n_bins):
+    """A click after a time in which the model expects thousands: neither states nor likelihoods underflow."""
+    rate, T = 2000.0, 2.0
+    channels = {"loss": np.sqrt(rate) * np.diag([1.0, 0.0]), "flip": 0.1 * np.array([[0, 1], [1, 0]])}
+    system = ba.System(np.zeros((2, 2)), channels, {"z": np.diag([1.0, -1.0])}, initial=[1.0, 0.0])
+    record = {"times": np.linspace(0, T, n_bins + 1), "click_time_loss": [[1.99]], "click_time_flip": [[]]}
+    options = {"level": level, "observables": ("z",), "progress": False}
+    found = ba.condition(system, Jumps("loss") + Jumps("flip"), record, **options)
+    assert float(found["log_likelihood"][0]) == pytest.approx(2 * T + np.log(rate) - (rate + 0.01) * T, rel=1e-9)
+    np.testing.assert_allclose(found["expect_z"], 1.0, rtol=0, atol=1e-9)
+
+
+def test_excluded_clicks__to_rounding():
+    v, w = np.array([1, np.sqrt(2)]) / np.sqrt(3), np.array([np.sqrt(2), -1]) / np.sqrt(3)
+    system = ba.System(np.zeros((2, 2)), {"loss": np.outer(v, w)}, initial=v)
+    record = {"times": [0.0, 1.0], "click_time_loss": [0.5]}
+    for level in ("ket", "density"):
+        with pytest.raises(ValueError, match="excludes a click"):
+            ba.condition(system, Jumps("loss"), record, level=level, progress=False)
+
+
+def test_parts_of_records():
+    """A stretch of the bins is a record; bins with a gap are not, and saved times are not edges by their number."""
+    times = np.linspace(0, 1, 101)
+    options = {"observables": ("excited",), "progress": False}
+    data = ba.simulate(QUBIT, Homodyne("loss"), times, 3, seed=1, save_every=10, step=1.0, **options)
+    part = data.isel(bin=slice(0, 10))
+    assert part.sizes["time"] == part.sizes["bin"] + 1
+    found = ba.condition(QUBIT, Homodyne("loss"), part, step=1.0, **options)
+    np.testing.assert_allclose(found["time"], times[:11], atol=1e-12)
+    np.testing.assert_allclose(found["expect_excited"][:, -1], data["expect_excited"][:, 1], rtol=0, atol=1e-10)
+    for gap in (data.isel(bin=[*range(60), *range(61, 100)]), data.isel(bin=slice(None, None, 2))):
+        with pytest.raises(ValueError, match="follow each other"):
+            ba.condition(QUBIT, Homodyne("loss"), gap, **options)
+
+
 @pytest.mark.parametrize("driven", [False, True])
 def test_two_widths__state_vectors_and_density_matrices_agree(driven):
     """Clicks beside diffusive detection: the plan of each width has elements of its own."""

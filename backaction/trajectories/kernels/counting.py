@@ -37,6 +37,7 @@ EXTRA = 42  # top − order at most: the ratio of neighbours is below ½ there
 TINY = 1e-100  # R h that is taken for zero
 LOST = 1e-15  # relative size at which a term of the Taylor series is negligible
 FOUND = 1e-14  # relative distance of the surviving probability from its threshold at a click
+ROUNDED = 1e-11  # the same where rounding does not let it come closer
 
 
 class CountingPlan(NamedTuple):
@@ -447,16 +448,17 @@ def locate(plan, work, low, high, guess, first, second, target):
 
     Returns the time, or infinity if it is not found.
     """
-    time, order = guess, 2
+    time, order, tried, off = guess, 2, guess, np.inf
     for _ in range(60):
         order = expand(plan, work, order, time)
         if order < 0:
-            break
+            return np.inf
         value = dot(work.terms, STATE, STATE, 0)
-        if abs(value - target) <= FOUND * target:
+        tried, off = time, abs(value - target)
+        if off <= FOUND * target:
             return time
         time, low, high = newton(value, first + second * time, target, low, high, time)
-    return np.inf
+    return tried if off <= ROUNDED * target else np.inf
 
 
 @inlined

@@ -4,7 +4,7 @@ Layout: real and imaginary parts apart, element (r, c) of lane l at ``4 (r strid
 copies of the state, the current one from `place[0]` on.  A step is
 ``P(dt/2) D P(dt/2)`` as for state vectors; here ``P = E e^{J} E`` with the gain J of unwatched
 channels between two halves E of the no-jump propagator, a Kraus map at any step size.  Every map keeps
-ρ Hermitian exactly: the upper triangle is computed and mirrored.
+ρ Hermitian exactly: one triangle is computed and mirrored.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .lane import (
     MAX_ORDER,
     NOISE_STEPS,
     SAVE,
+    SMALL,
     clicks_due,
     complex_values,
     copy,
@@ -46,6 +47,7 @@ from .products import LANES, ROWS, RUN, add_gain, sandwich, stride_of
 MARGIN = 16
 #: Part of a state's largest population that is rounding.
 ROUNDING = 1e-17
+EXCLUDED = 1e-15  # Tr KρK†/‖K‖² of a click that the model excludes: nothing but rounding
 #: Steps after which rounding is kept from making states negative.
 POSITIVE_STEPS = 512
 
@@ -184,6 +186,12 @@ def density_work(plan: DensityPlan, *others: DensityPlan) -> DensityWork:
         numbers=np.zeros(0),
         loops=feedback_work(plan.loops, int(plan.outputs.max(initial=-1)) + 1, d, LANES),
     )
+
+
+def multiply_adds(plan: DensityPlan) -> float:
+    """Multiply-adds of a step of a batch, about."""
+    expansions = max(1.0, plan.dt / plan.reach) * MAX_ORDER if plan.exact else 1.0
+    return expansions * LANES * plan.re.size * 2 * (plan.ptr.shape[1] - 1)
 
 
 def elements(work: DensityWork, d: int) -> tuple[np.ndarray, np.ndarray]:
@@ -427,9 +435,7 @@ def click(plan, work, values, rng, state, d):
     for k in range(plan.click_ptr[chosen], plan.click_ptr[chosen + 1]):
         add_sandwich(plan.ptr[plan.click_ops[k]], plan.col, values, state, half, out, d, True)
     keep_positive(out, work.rest, work.column, d)
-    scale = 1.0 / trace_of(out, d)
-    for i in range(d * d):
-        state[i] = scale * out[i]
+    multiply(out, 1.0 / trace_of(out, d), state)
     return chosen
 
 
@@ -487,6 +493,13 @@ def advance_lane(plan, work, cur, values, rng, lane, start, duration, times, own
     return times, owner, count
 
 
+@inlined
+def multiply(x, factor, out):
+    """out = factor x."""
+    for i in range(x.size):
+        out[i] = factor * x[i]
+
+
 @kernel
 def follow_lane(plan, work, cur, values, lane, start, duration):
     """Carry one lane over a slot with given clicks, as `advance_lane`."""
@@ -504,27 +517,31 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
             h = min(stop - done, plan.reach)
             order = taylor(plan, work, values, h, d)
             horner(terms, order, 1.0, state)
-            terms[0] = state
+            survival = trace_of(state, d)
+            multiply(state, 1.0 / survival, terms[0])
+            work.likelihood[lane] *= survival
+            if work.likelihood[lane] < SMALL:  # a long slot
+                work.log_likelihood[lane] += np.log(work.likelihood[lane])
+                work.likelihood[lane] = 1.0
             done = stop if h >= stop - done else done + h
-        trace = trace_of(terms[0], d)
-        work.likelihood[lane] *= trace
-        if clicks:
-            j = work.given_owner[k]
-            state[:] = 0.0
-            for o in range(plan.click_ptr[j], plan.click_ptr[j + 1]):
-                add_sandwich(plan.ptr[plan.click_ops[o]], plan.col, values, terms[0], half, state, d, True)
-            weight = trace_of(state, d) / trace
-            keep_positive(state, work.rest, work.column, d)
-            work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
-            work.likelihood[lane] = 1.0
-            if weight > 0.0:
-                terms[0] = state
-                trace = trace_of(state, d)
-            k += 1
-        for i in range(d * d):
-            terms[0, i] /= trace
         if not clicks:
             break
+        state[:] = 0.0
+        size = 0.0
+        for o in range(plan.click_ptr[work.given_owner[k]], plan.click_ptr[work.given_owner[k] + 1]):
+            ptr = plan.ptr[plan.click_ops[o]]
+            add_sandwich(ptr, plan.col, values, terms[0], half, state, d, True)
+            for i in range(ptr[0], ptr[d]):
+                size += values[i].real ** 2 + values[i].imag ** 2
+        weight = trace_of(state, d)
+        if weight <= EXCLUDED * size:
+            weight = 0.0
+        keep_positive(state, work.rest, work.column, d)
+        work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
+        work.likelihood[lane] = 1.0
+        if weight > 0.0:
+            multiply(state, 1.0 / trace_of(state, d), terms[0])
+        k += 1
     work.given_next[lane] = k
     copy(terms[0], state)
     keep_positive(state, work.rest, work.column, d)

@@ -41,6 +41,7 @@ from .lane import (
     operate,
     push_click,
     scale_row,
+    size_of,
     slot_times,
     take_logarithm,
 )
@@ -48,6 +49,7 @@ from .normals import draw
 from .together import GROUP, LANES, diffuse_together
 
 NEGLIGIBLE = 1e-10  # relative size of a Taylor vector: as little `condition` may differ from `simulate`
+EXCLUDED = 1e-28  # |Lψ|²/‖L‖² of a click that the model excludes: nothing but rounding
 STATE = MAX_ORDER + 1  # row of `lane` with a lane's state where it jumps
 IMAGES = MAX_ORDER + 2  # and the first of those with what the jumps make of it
 
@@ -503,6 +505,8 @@ def follow_lane(plan, work, cur, lane, start, duration):
                 if plan.counters[j] == work.given_owner[k]:
                     operate(work.rows, 1 + j, 1.0, vectors, 0, STATE)
                     weight = dot(vectors, STATE, STATE, LANE_RUN) / norm
+                    if weight <= EXCLUDED * size_of(work.rows, 1 + j):
+                        weight = 0.0
             work.log_likelihood[lane] += np.log(work.likelihood[lane] * weight)  # any number of clicks in a slot
             work.likelihood[lane] = 1.0
             if weight > 0.0:
@@ -579,6 +583,18 @@ def cross(plan, work, cur, rngs, start, duration):
     work.crossing[0] = 0.0
     work.crossing[1] = -1.0
     return True
+
+
+@inlined
+def normalise(work, cur):
+    """State vectors of norm 1, where no detector makes them so: a record may have long times without a click."""
+    for lane in range(LANES):
+        if work.norm[lane] > 0.0:  # else the driver reports it
+            scale = 1.0 / np.sqrt(work.norm[lane])
+            for i in range(cur + lane, cur + work.re.size // 2, LANES):
+                work.re[i] *= scale
+                work.im[i] *= scale
+            work.norm[lane] = 1.0
 
 
 @inlined
@@ -755,6 +771,8 @@ def advance(plan, work, rngs, t0, first, offset, b, b_stop, save_every, close, w
             s += 1
             if plan.given and (s == plan.n_sub or s % LOG_STEPS == 0):
                 take_logarithm(work)
+                if n_diffusive == 0:
+                    normalise(work, cur)
             if s < plan.n_sub:
                 continue
             if not plan.given:

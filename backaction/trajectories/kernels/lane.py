@@ -17,6 +17,7 @@ from ..simd import add, at, fma, load_line, mul, neg, splat_as, store, total
 LANE_RUN = 8  # elements of an operator that are applied at once
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
+SMALL = 1e-100  # likelihood ratio of which the logarithm is taken within a slot
 LOG_STEPS = 64  # steps after which the likelihood's logarithm is taken
 NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kernel calls begin; even: see `normals`
 STAGED = 32  # bins after which the records are moved to where they belong
@@ -141,6 +142,15 @@ def operate(rows, op, factor, vectors, source, target):
             im = fma(v, gr, im)
         store(vectors, y + block * LANE_RUN, mul(f, re))
         store(vectors, y + size + block * LANE_RUN, mul(f, im))
+
+
+@inlined
+def size_of(rows, op):
+    """Sum of an operator's squared moduli."""
+    size = 0.0
+    for k in range(rows.ptr[op, 0] * LANE_RUN, rows.ptr[op, -1] * LANE_RUN):
+        size += rows.re[k] ** 2 + rows.im[k] ** 2
+    return size
 
 
 @inlined
