@@ -180,7 +180,7 @@ def slots(case: Case, level: str, t: float) -> Callable[[np.ndarray], np.ndarray
         P = unwatched(case)
         return lambda rho: evolve(P, rho, t)
     gain = [L for name, L in case.lowered.channels.items() if name not in case.watched]
-    first, last = slot_operators(generator(case.lowered.H, gain), gain, t)
+    first, last = slot_operators(generator(case.lowered.H, gain), gain, t, clicks=False)
 
     def jump(rho: np.ndarray) -> np.ndarray:
         return sum((L @ rho @ L.conj().T for L in gain), 0 * rho)

@@ -42,11 +42,17 @@ def stretches(edges: np.ndarray) -> list[tuple[int, int, float]]:
     for i in range(1, len(widths) + 1):
         if i == len(widths) or abs(widths[i] - widths[first]) > 2 * rounding:
             mean = float((edges[i] - edges[first]) / (i - first))
-            width = next((w for w in known if abs(w - mean) <= 2 * rounding), mean)
+            # n of them end where the stretch does
+            width = next((w for w in known if abs(w - mean) <= 2 * rounding / (i - first)), mean)
             known.append(width)
             out.append((first, i - first, width))
             first = i
     return out
+
+
+def inside_run(clicks: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Times of clicks, none after the end of the last slot, which is the last edge up to rounding."""
+    return np.minimum(clicks, edges[-1] - 32 * np.spacing(np.abs(edges).max()))
 
 
 def count(value: Any, name: str) -> int:

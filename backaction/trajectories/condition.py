@@ -11,7 +11,7 @@ import numpy as np
 from ..systems import System
 from ..unravelings import Detector, Unraveling
 from . import ensemble, gaussian_runs, noise
-from .arguments import bin_edges, refuse
+from .arguments import bin_edges, inside_run, refuse
 from .feedback import Feedback
 from .levels import Level, Moments, PhaseSpace, as_level
 from .moment_runs import PreparedMoments, prepare_moments
@@ -291,8 +291,7 @@ def _current(record: Any, detector: Detector, n_bins: int) -> np.ndarray:
 def _click_times(record: Any, name: str, edges: np.ndarray) -> list[np.ndarray]:
     values = record[f"click_time_{name}"]
     if hasattr(record, "data_vars"):
-        counts = np.atleast_1d(record[f"click_count_{name}"].values)
-        lists = np.split(np.asarray(values, dtype=float), np.cumsum(counts)[:-1])
+        lists = _ragged(record, name, edges)
     elif len(values) and np.ndim(values[0]) == 0:
         lists = [np.asarray(values, dtype=float)]
     else:
@@ -305,6 +304,28 @@ def _click_times(record: Any, name: str, edges: np.ndarray) -> list[np.ndarray]:
                 f"Argument `record['click_time_{name}']` must lie in [{edges[0]:g}, {edges[-1]:g}), but reaches from "
                 f"{times.min():g} to {times.max():g}."
             )
+    return lists
+
+
+def _ragged(record: Any, name: str, edges: np.ndarray) -> list[np.ndarray]:
+    """Click times of a dataset, of which trajectories and bins may have been selected."""
+    values, counts = np.asarray(record[f"click_time_{name}"], dtype=float), record[f"click_count_{name}"].values
+    counts = np.atleast_1d(counts)
+    if f"click_start_{name}" in record:
+        start = np.atleast_1d(record[f"click_start_{name}"].values)
+        belong = bool(np.all(start + counts <= values.size))
+    else:
+        start = np.cumsum(counts) - counts
+        belong = counts.sum() == values.size
+    lists = [values[a : a + n] for a, n in zip(start, counts, strict=True)]
+    if f"counts_{name}" in record:
+        lists = [times[(times >= edges[0]) & (times < edges[-1])] for times in lists]
+        belong &= np.array_equal(np.atleast_2d(record[f"counts_{name}"]).sum(axis=1), [len(times) for times in lists])
+    if not belong:
+        raise ValueError(
+            f"Argument `record` must hold the clicks of its trajectories, but 'click_time_{name}' and the counts do "
+            "not belong together; select with `isel` from a dataset of `simulate`, or pass a list of click times."
+        )
     return lists
 
 
@@ -334,9 +355,7 @@ def _merge(lists: list[np.ndarray], edges: np.ndarray) -> tuple[np.ndarray, np.n
     times = np.concatenate(lists)
     owner = np.repeat(np.arange(len(lists)), [len(t) for t in lists])
     order = np.argsort(times, kind="stable")
-    # the last slot ends at the last edge up to rounding
-    latest = edges[-1] - 1e-9 * (edges[-1] - edges[-2])
-    return np.minimum(times[order], latest), owner[order]
+    return inside_run(times[order], edges), owner[order]
 
 
 # === what the bins do not say

@@ -295,8 +295,8 @@ def density_plan(
     slots = [[pack.add(None)] * 2] * 2
     if not exact:
         drop = SPLITTING_DROP if patterns is None else DROP
-        pairs = [slot_operators(A, unread, t, drop)[:: -1 if adjoint else 1] for t in (dt, 0.5 * dt)]
-        slots = [[pack.add(turned(E)) for E in pair] for pair in pairs]
+        pairs = [slot_operators(A, unread, t, drop, bool(counted)) for t in (dt, 0.5 * dt)]
+        slots = [[pack.add(turned(E)) for E in (reversed(pair) if adjoint else pair)] for pair in pairs]
     generator_index = pack.add(turned(A))
     gain = [pack.add(turned(L)) for L in unread]
     if merged:

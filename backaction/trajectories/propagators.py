@@ -24,15 +24,21 @@ DROP = 1e-13
 #: The same beside diffusive detectors, where the splitting's own error is far above it; not in plans that depend on
 #: time, as what comes and goes is not smooth and cannot be fitted.
 SPLITTING_DROP = 1e-10
+#: Longest exact no-click probability: pieces of ‖A‖t = 1/2.
+MAX_PIECES = 10_000
 #: Probability of a click in a step that is none: rounding.
 NO_CLICKS = 1e-14
 DENSE_LIMIT = 1500
 
 
-def prune(A: sp.csr_array, drop: float) -> sp.csr_array:
-    """CSR without entries of modulus <= drop, which has the units of A; indices sorted."""
+def prune(A: sp.csr_array, drop: float, keep: sp.csr_array | None = None) -> sp.csr_array:
+    """CSR without entries of modulus <= drop, which has the units of A, but those that `keep` has; indices sorted."""
     A = sp.csr_array(A, dtype=complex)
-    A.data[np.abs(A.data) <= drop] = 0.0
+    small = np.abs(A.data) <= drop
+    if keep is not None and small.any():
+        places = [np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)) * X.shape[1] + X.indices for X in (A, keep)]
+        small &= ~np.isin(places[0], places[1])
+    A.data[small] = 0.0
     A.eliminate_zeros()
     A.sort_indices()
     return A
@@ -52,7 +58,10 @@ def norm_bound(A: sp.csr_array) -> float:
 
 
 def expm(A: sp.csr_array, final_drop: float = DROP) -> sp.csr_array:
-    """exp(A) of a sparse matrix by scaling, Taylor and squaring; entries below `final_drop` are dropped."""
+    """exp(A) of a sparse matrix by scaling, Taylor and squaring; entries below `final_drop` are dropped.
+
+    Not those that A or A² have: what couples weakly may be all that couples two states.
+    """
     d = A.shape[0]
     squarings = max(0, math.ceil(math.log2(max(norm_bound(A), 1e-300) / 0.5)))
     scaled = A / 2.0**squarings
@@ -65,7 +74,7 @@ def expm(A: sp.csr_array, final_drop: float = DROP) -> sp.csr_array:
         total = total + term
     for _ in range(squarings):
         total = prune(total @ total, drop)
-    return prune(total, final_drop)
+    return prune(total, final_drop, abs(A) + abs(A) @ abs(A)) if final_drop > drop else total
 
 
 def inverse_root(S: sp.csr_array) -> sp.csr_array:
@@ -152,8 +161,9 @@ def rouchon_remainder(
             S = S - dt**2 * (both.conj().T @ both)
     for L in unread or []:
         S = S - dt * (L.conj().T @ L)
-    K0 = root(S) if H is None else expm(-1j * dt * H) @ root(S)
-    return prune(prune(K0, drop) + wick, 0.0)
+    turn = None if H is None else expm(-1j * dt * H)
+    K0 = root(S) if turn is None else turn @ root(S)
+    return prune(prune(K0, drop, turn) + wick, 0.0)
 
 
 def root(S: sp.csr_array) -> sp.csr_array:
@@ -194,16 +204,22 @@ def slot_dual(X: sp.csr_array, first: sp.csr_array, last: sp.csr_array, gain: li
 
 
 def exact_dual(A: sp.csr_array, gain: list[sp.csr_array], t: float) -> sp.csr_array:
-    """e^{𝓛†t}(1) for 𝓛ρ = Aρ + ρA† + Jρ: the exact no-click probability operator."""
+    """e^{𝓛†t}(1) for 𝓛ρ = Aρ + ρA† + Jρ: the exact no-click probability operator.
+
+    Raises ValueError if H turns states too often in t.
+    """
     one = sp.eye_array(A.shape[0], dtype=complex, format="csr")
     A, gain = t * A, [math.sqrt(t) * L for L in gain]  # numbers without units, as what is pruned from
 
     def dual(X: sp.csr_array) -> sp.csr_array:
         return prune(A.conj().T @ X + X @ A + gain_dual(X, gain), 1e-17)
 
-    if norm_bound(dual(one)) < NO_CLICKS * max(1.0, norm_bound(A)):
-        return one
     pieces = max(1, math.ceil(2 * norm_bound(A)))
+    if pieces > MAX_PIECES:
+        raise ValueError(
+            f"Argument `step` must be smaller by a factor of {pieces / MAX_PIECES:.2g}: H turns states by about "
+            f"{0.5 * pieces:.2g} rad within it. Pass a shorter `step`, or describe the system in a rotating frame."
+        )
     X = one
     for _ in range(pieces):
         term = total = X
@@ -217,9 +233,10 @@ def exact_dual(A: sp.csr_array, gain: list[sp.csr_array], t: float) -> sp.csr_ar
 
 
 def slot_operators(
-    A: sp.csr_array, gain: list[sp.csr_array], t: float, drop: float = SPLITTING_DROP
+    A: sp.csr_array, gain: list[sp.csr_array], t: float, drop: float = SPLITTING_DROP, clicks: bool = True
 ) -> tuple[sp.csr_array, sp.csr_array]:
-    """(first, last) of the density matrix' ``P(t) = last e^{Jt} first`` with P†(1) exact."""
+    """(first, last) of the density matrix' ``P(t) = last e^{Jt} first`` with P†(1) exact; 1 without clicks."""
     half = expm(0.5 * t * A, drop)
-    S = slot_dual(sp.eye_array(A.shape[0], dtype=complex, format="csr"), half, half, gain, t)
-    return prune(half @ completing(S, exact_dual(A, gain, t)), drop), half
+    one = sp.eye_array(A.shape[0], dtype=complex, format="csr")
+    S = slot_dual(one, half, half, gain, t)
+    return prune(half @ completing(S, exact_dual(A, gain, t) if clicks else one), drop, half), half

@@ -75,10 +75,14 @@ def dataset(
                 "dark_rate": detector.dark_rate,
             },
         )
-        data[f"click_count_{name}"] = (
+        sizes = np.array([len(t) for t in lists], dtype=np.int64)
+        about = {"long_name": "clicks per trajectory", "sample_dimension": f"click_{name}"}
+        data[f"click_count_{name}"] = ("trajectory", sizes, about)
+        # so that a selection of trajectories still knows which clicks are its own
+        data[f"click_start_{name}"] = (
             "trajectory",
-            np.array([len(t) for t in lists], dtype=np.int64),
-            {"long_name": "clicks per trajectory", "sample_dimension": f"click_{name}"},
+            np.cumsum(sizes) - sizes,
+            {"long_name": f"index along click_{name} of the trajectory's first click"},
         )
     expectations = np.concatenate([b.expectations for b in batches])
     for i, (name, hermitian) in enumerate(observables.items()):

@@ -108,10 +108,10 @@ def simulate(
         ``current_<channel>`` (trajectory, bin): bin averages of ``I dt = √η⟨L⟩dt + (dW_x + i dW_y)/√2``
         (heterodyne, complex) or ``I dt = √η⟨e^{−iφ}L + h.c.⟩dt + dW`` (homodyne, real).
         ``counts_<channel>`` (trajectory, bin), ``click_time_<channel>`` and ``click_count_<channel>``: clicks in
-        CF's contiguous ragged form.  ``expect_<observable>`` (trajectory, time), or ``hidden_<observable>`` where
-        the state also knows what hidden detectors saw.  ``state`` if asked for.  At level "phasespace"
-        ``expect_<observable>`` is the observable's Weyl symbol on the path, conditioned on nothing, and states are
-        ``amplitude`` (trajectory, time, mode).
+        CF's contiguous ragged form; ``click_start_<channel>``, where those of a trajectory begin.
+        ``expect_<observable>`` (trajectory, time), or ``hidden_<observable>`` where the state also knows what hidden
+        detectors saw.  ``state`` if asked for.  At level "phasespace" ``expect_<observable>`` is the observable's Weyl
+        symbol on the path, conditioned on nothing, and states are ``amplitude`` (trajectory, time, mode).
         ``edge_population`` (trajectory, edge), for symbolic systems.  ``attrs["strong_order"]``: 1, or 1/2 where
         measured operators do not commute, so that a path's states converge slowly (averages do not).
 

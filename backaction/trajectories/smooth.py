@@ -27,10 +27,12 @@ from .schemes import Scheme
 if TYPE_CHECKING:
     import xarray as xr
 
-#: A click this near to where two slots meet, in half steps, is moved behind it: into one slot in both directions.
-MEETING = 1e-7
-#: Difference of the log-likelihoods of a record, read forwards and backwards, above which a result is refused.
-DISAGREEMENT = 1e-6
+#: A click this near to where two slots meet, in roundings of the times, is moved behind it: into one slot in both
+#: directions.
+MEETING = 32
+#: Difference of the log-likelihoods of a record, read forwards and backwards, above which a result is refused; and
+#: over this, what rounding may leave of a long record's.
+DISAGREEMENT, ROUNDED = 1e-6, 1e-3
 #: Eigenvalues of an observable that differ by less, relative to the largest, are one outcome.
 DEGENERATE = 1e-9
 #: Copies of states and effects that a part of an ensemble needs while it is worked on.
@@ -172,7 +174,7 @@ def smooth(
         effect, past = _backward(prepared, runs, given, chosen, n_jobs, progress)
         past += np.log(_overlap(rho[:, 0], effect[:, 0]))
         disagreement = max(disagreement, float(np.abs(past - filtered).max()))
-        if not disagreement <= DISAGREEMENT:
+        if not np.all(np.abs(past - filtered) <= DISAGREEMENT * (1 + ROUNDED * np.abs(filtered))):
             raise FloatingPointError(
                 f"State and effect disagree about the likelihood of a record, by {disagreement:.2g} in its logarithm: "
                 "the step is far too coarse, or the record all but impossible in this model; pass a smaller `step`."
@@ -226,22 +228,23 @@ def _part(prepared: Prepared, ntraj: int, limit: float) -> int:
 
 def _inside_slots(given: ensemble.Given, prepared: Prepared) -> ensemble.Given:
     """Clicks in one slot of the steps in either direction: none where two of them meet."""
+    rounding = MEETING * np.spacing(np.abs(prepared.edges).max())
     clicks = []
     for times, owner in given.clicks:
         moved = times.copy()
         for run in prepared.runs:
             begin, end = prepared.edges[run.first], prepared.edges[run.first + run.n_bins]
             inside = (times >= begin) & (times < end)
-            half = 0.5 * run.plan.dt
-            least = max(MEETING, 4 * np.spacing(np.abs(prepared.edges).max()) / half)
-            steps = (times[inside] - begin) / half
+            unit = run.plan.dt if not prepared.roles.diffusive else 0.5 * run.plan.dt
+            last = round((end - begin) / unit)
+            steps = (times[inside] - begin) / unit
             nearest = np.round(steps)
-            # from (−1, 3) beside a boundary into (1, 3), from (−3, 1) into (−3, −1) beside the last: in the same order
-            side = np.where(nearest < 2 * run.n_bins * run.plan.n_sub, least, -least)
+            # from (−1, 3) behind a boundary into (1, 3), from (−3, 1) before the last one into (−3, −1): in order
+            side = np.where(nearest < last, rounding, -rounding) / unit
             beside = (steps - nearest) / side
             near = (beside > -1) & (beside < 3)
             steps = np.where(near, nearest + side * (1.5 + 0.5 * beside), steps)
-            moved[inside] = np.clip(begin + half * steps, begin, np.nextafter(end, begin))
+            moved[inside] = begin + unit * steps
         clicks.append((moved, owner))
     return replace(given, clicks=clicks)
 

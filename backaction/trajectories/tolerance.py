@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import ensemble
+from .arguments import inside_run
 from .condition import _distance
 from .kernels.ket import KetPlan
 from .plan import MAX_SUBSTEPS
@@ -221,9 +222,7 @@ def _conditioned(prepared: Prepared, fine: _Finished, group: int, save_every: in
     edges = prepared.edges[0] + step * np.arange((len(fine.edges) - 1) // group + 1)
     current = np.concatenate([b.current for b in fine.batches])
     current = current.reshape(*current.shape[:2], -1, group).mean(axis=3)
-    # the last slot ends at the last edge up to rounding
-    latest = edges[-1] - 1e-9 * step
-    clicks = [(np.minimum(times, latest), counter) for b in fine.batches for times, counter in b.clicks]
+    clicks = [(inside_run(times, edges), counter) for b in fine.batches for times, counter in b.clicks]
     return _Finished(edges, _run(prepared, edges, save_every, ensemble.Given(current, clicks)))
 
 

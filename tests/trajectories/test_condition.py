@@ -155,6 +155,19 @@ def test_very_long_wait_for_a_click__likelihood(level, n_bins):
     np.testing.assert_allclose(found["expect_z"], 1.0, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("level", ["ket", "density"])
+def test_likelihood_beyond_the_range_of_doubles__beside_currents(level):
+    """Of steps whose ratios are fine, but not the product of some: a current far from what the model expects."""
+    c, current, dt, n_steps = 1.0, -2e4, 0.05, 100
+    system = ba.System(np.zeros((2, 2)), {"x": c * np.diag([1.0, -1.0])}, initial=[1.0, 0.0])
+    record, options = {"times": [0.0, n_steps * dt], "current_x": [current]}, {"level": level, "progress": False}
+    found = ba.condition(system, Homodyne("x"), record, step=dt, max_error=np.inf, **options)
+    K0, K1, K2 = np.exp(-0.5 * c**2 * dt), c * np.exp(-0.5 * c**2 * dt), 0.5 * c**2 * np.exp(-0.5 * c**2 * dt)
+    S = K0**2 + dt * K1**2 + 2 * dt**2 * K2**2
+    step = np.log((K0 + current * dt * K1 + ((current * dt) ** 2 - dt) * K2) ** 2 / S)
+    assert n_steps * step == pytest.approx(float(found["log_likelihood"][0]), rel=1e-9)
+
+
 def test_excluded_clicks__to_rounding():
     v, w = np.array([1, np.sqrt(2)]) / np.sqrt(3), np.array([np.sqrt(2), -1]) / np.sqrt(3)
     system = ba.System(np.zeros((2, 2)), {"loss": np.outer(v, w)}, initial=v)
@@ -174,6 +187,19 @@ def test_parts_of_records():
     found = ba.condition(QUBIT, Homodyne("loss"), part, step=1.0, **options)
     np.testing.assert_allclose(found["time"], times[:11], atol=1e-12)
     np.testing.assert_allclose(found["expect_excited"][:, -1], data["expect_excited"][:, 1], rtol=0, atol=1e-10)
+    clicks = Jumps("loss", efficiency=0.7)
+    data = ba.simulate(QUBIT, clicks, np.linspace(0, 6, 61), 6, seed=2, states=True, level="density", **options)
+    whole = ba.condition(QUBIT, clicks, data, **options)
+    assert len(set(data["click_count_loss"].values)) > 2
+    for chosen in ([4], [5, 1, 3], [0, 2]):
+        some = ba.condition(QUBIT, clicks, data.isel(trajectory=chosen), **options)
+        np.testing.assert_array_equal(some["log_likelihood"], whole["log_likelihood"][chosen])
+    begin = data.isel(bin=slice(20), time=slice(21))
+    late = ba.condition(QUBIT, clicks, data.isel(bin=slice(20, 50)), initial=begin, **options)
+    np.testing.assert_allclose(late["expect_excited"], data["expect_excited"][:, 20:51], rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match="do not belong together"):
+        ba.condition(QUBIT, clicks, data.drop_vars("click_start_loss").isel(trajectory=[4]), **options)
+    data = ba.simulate(QUBIT, Homodyne("loss"), times, 3, seed=1, **options)
     for gap in (data.isel(bin=[*range(60), *range(61, 100)]), data.isel(bin=slice(None, None, 2))):
         with pytest.raises(ValueError, match="follow each other"):
             ba.condition(QUBIT, Homodyne("loss"), gap, **options)

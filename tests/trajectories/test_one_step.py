@@ -216,6 +216,32 @@ def test_slots_have_the_exact_probability(name, dt):
             assert abs(exact - np.eye(d)).max() < 1e-12
 
 
+def test_slots_have_the_exact_probability__of_clicks_that_are_rare_against_H():
+    turns, rate, dt = 1e4, 5e-9, 0.01
+    lowered = MatrixSystem(np.diag([turns, -turns]), {"loss": np.sqrt(rate) * np.array([[0, 1], [0, 0]])}).lower()
+    A = generator(lowered.H, list(lowered.channels.values()))
+    first, last = slot_operators(A, [], dt)
+    lost = 1 - slot_dual(sp.eye_array(2, dtype=complex, format="csr"), first, last, [], dt).toarray()[1, 1].real
+    assert lost == pytest.approx(rate * dt, abs=1e-14)
+    with pytest.raises(ValueError, match="rotating frame"):
+        slot_operators(1e6 * A, [], 1.0)
+
+
+@pytest.mark.parametrize("level", ["ket", "density"])
+@pytest.mark.parametrize("scheme", [None, Rouchon()])
+def test_weak_couplings_stay(level, scheme):
+    """All that couples two states may be far below what a step of the strong channels resolves."""
+    H, c = np.zeros((3, 3)), np.zeros((3, 3))
+    H[0, 1] = H[1, 0] = 1e-4
+    c[0, 2] = 1e3
+    system, options = MatrixSystem(H, {"c": c}, initial=[1.0, 0, 0]), {"states": True, "level": level}
+    data = simulate(system, Homodyne("c"), [0, 1e-2], 1, seed=1, scheme=scheme, progress=False, **options)
+    assert data.attrs["step"] < 1e-6
+    state = data["state"].values[0, -1]
+    coherence = state[0].conj() * state[1] if level == "ket" else state[1, 0]
+    assert abs(coherence + 1e-6j) < 1e-9
+
+
 # === strong order: one Brownian path, refined
 
 

@@ -137,6 +137,26 @@ def test_maps_that_do_not_belong_together_are_refused(broken, monkeypatch):
         smooth(system, unraveling, record, **options)
 
 
+def test_clicks_near_edges_and_each_other():
+    """Clicks keep their order, and their times to rounding: beside edges, close to each other, in bins of any width."""
+    s = ba.Spin("s")
+    system, wide = ba.System(1.3 * s.sx, {"loss": s.sm}), 3e4
+    for times, clicks in (
+        (np.linspace(0, 4, 9), [1.0, 3.0, 3.5, 3.5 + 1e-6, np.nextafter(4, 0)]),
+        ([0.0, wide], [1e-5, 2.0]),
+        ([0.0, wide], [wide - 3.0, wide - 1e-4]),
+    ):
+        record = {"times": times, "click_time_loss": clicks}
+        unraveling = Jumps("loss", efficiency=0.5)
+        smoothed = smooth(system, unraveling, record)
+        filtered = condition(system, unraveling, record)
+        np.testing.assert_allclose(smoothed["log_likelihood"], filtered["log_likelihood"], rtol=1e-8)
+    narrow = {"times": [0, 1e-3, 3, wide], "click_time_loss": [1e-5, 2.0]}
+    record = {"times": [0.0, wide], "click_time_loss": [1e-5, 2.0]}
+    one, other = (smooth(system, unraveling, r, states=True)["effect"].values[0, 0] for r in (record, narrow))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
 def test_driven_system(monkeypatch):
     """Coefficients and oscillators run backwards, too."""
     system, unraveling = CASES["driven"]

@@ -29,7 +29,6 @@ from .lane import (
     MAX_ORDER,
     NOISE_STEPS,
     SAVE,
-    SMALL,
     clicks_due,
     complex_values,
     copy,
@@ -520,9 +519,7 @@ def follow_lane(plan, work, cur, values, lane, start, duration):
             survival = trace_of(state, d)
             multiply(state, 1.0 / survival, terms[0])
             work.likelihood[lane] *= survival
-            if work.likelihood[lane] < SMALL:  # a long slot
-                work.log_likelihood[lane] += np.log(work.likelihood[lane])
-                work.likelihood[lane] = 1.0
+            take_logarithm(work, lane, False)
             done = stop if h >= stop - done else done + h
         if not clicks:
             break
@@ -821,8 +818,9 @@ def advance(plan, work, t0, first, offset, b, b_stop, save_every, close, width, 
             at_edge = n_diffusive == 0
             stage = BEFORE
             s += 1
-            if plan.given and (s == plan.n_sub or s % LOG_STEPS == 0):
-                take_logarithm(work)
+            if plan.given:
+                for lane in range(LANES):
+                    take_logarithm(work, lane, s == plan.n_sub or s % LOG_STEPS == 0)
             if s < plan.n_sub:
                 continue
             for o in range(0 if plan.given else current.shape[1]):

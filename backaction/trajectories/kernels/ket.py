@@ -769,9 +769,11 @@ def advance(plan, work, rngs, t0, first, offset, b, b_stop, save_every, close, w
             at_edge = n_diffusive == 0
             stage = BEFORE
             s += 1
-            if plan.given and (s == plan.n_sub or s % LOG_STEPS == 0):
-                take_logarithm(work)
-                if n_diffusive == 0:
+            if plan.given:
+                now = s == plan.n_sub or s % LOG_STEPS == 0
+                for lane in range(LANES):
+                    take_logarithm(work, lane, now)
+                if now and n_diffusive == 0:
                     normalise(work, cur)
             if s < plan.n_sub:
                 continue

@@ -17,8 +17,8 @@ from ..simd import add, at, fma, load_line, mul, neg, splat_as, store, total
 LANE_RUN = 8  # elements of an operator that are applied at once
 MAX_ORDER = 28  # Taylor terms; h‖G‖ <= 3 leaves 3^29/29! = 8e-18
 REACH = 3.0  # largest h‖G‖ of one Taylor expansion
-SMALL = 1e-100  # likelihood ratio of which the logarithm is taken within a slot
-LOG_STEPS = 64  # steps after which the likelihood's logarithm is taken
+SMALL = 1e-100  # likelihood ratio of which the logarithm is taken at once, as of its inverse
+LOG_STEPS = 64  # steps after which the likelihood's logarithm is taken in any case
 NOISE_STEPS = 128  # steps whose noise is drawn at once, wherever bins and kernel calls begin; even: see `normals`
 STAGED = 32  # bins after which the records are moved to where they belong
 
@@ -93,9 +93,9 @@ def clicks_due(work, end):
 
 
 @inlined
-def take_logarithm(work):
-    """Move the product of likelihood ratios into its logarithm, before it leaves the range of doubles."""
-    for lane in range(work.likelihood.size):
+def take_logarithm(work, lane, now):
+    """Move a product of likelihood ratios into its logarithm, `now` or before it leaves the range of doubles."""
+    if now or not SMALL < work.likelihood[lane] < 1.0 / SMALL:
         work.log_likelihood[lane] += np.log(work.likelihood[lane])
         work.likelihood[lane] = 1.0
 
