@@ -168,7 +168,9 @@ def condition(
 def check_possible(log_likelihood: np.ndarray, batches: list[ensemble.Batch]) -> None:
     """Raise ValueError for a record that the model excludes."""
     if np.any(np.isnan(log_likelihood) | (log_likelihood == np.inf)):
-        raise FloatingPointError("The likelihood of a record is not finite: the step is far too coarse; pass a `step`.")
+        raise FloatingPointError(
+            "The likelihood of a record is not finite: the step is far too coarse; pass a smaller `step`."
+        )
     impossible = np.flatnonzero(log_likelihood == -np.inf)
     if impossible.size:
         k = np.concatenate([b.first + np.arange(len(b.current)) for b in batches])[impossible[0]]

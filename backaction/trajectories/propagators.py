@@ -24,8 +24,8 @@ DROP = 1e-13
 #: The same beside diffusive detectors, where the splitting's own error is far above it; not in plans that depend on
 #: time, as what comes and goes is not smooth and cannot be fitted.
 SPLITTING_DROP = 1e-10
-#: Longest exact no-click probability: pieces of ‖A‖t = 1/2.
-MAX_PIECES = 10_000
+#: Pieces of ‖A‖t = 1/2 in which an exact no-click probability is computed, at most.
+MAX_DUAL_PIECES = 10_000
 #: Probability of a click in a step that is none: rounding.
 NO_CLICKS = 1e-14
 DENSE_LIMIT = 1500
@@ -74,7 +74,7 @@ def expm(A: sp.csr_array, final_drop: float = DROP) -> sp.csr_array:
         total = total + term
     for _ in range(squarings):
         total = prune(total @ total, drop)
-    return prune(total, final_drop, abs(A) + abs(A) @ abs(A)) if final_drop > drop else total
+    return prune(total, final_drop, abs(A) + abs(A) @ abs(A))
 
 
 def inverse_root(S: sp.csr_array) -> sp.csr_array:
@@ -215,9 +215,9 @@ def exact_dual(A: sp.csr_array, gain: list[sp.csr_array], t: float) -> sp.csr_ar
         return prune(A.conj().T @ X + X @ A + gain_dual(X, gain), 1e-17)
 
     pieces = max(1, math.ceil(2 * norm_bound(A)))
-    if pieces > MAX_PIECES:
+    if pieces > MAX_DUAL_PIECES:
         raise ValueError(
-            f"Argument `step` must be smaller by a factor of {pieces / MAX_PIECES:.2g}: H turns states by about "
+            f"Argument `step` must be smaller by a factor of {pieces / MAX_DUAL_PIECES:.2g}: H turns states by about "
             f"{0.5 * pieces:.2g} rad within it. Pass a shorter `step`, or describe the system in a rotating frame."
         )
     X = one
