@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import Current, Records, as_records, finite, is_labelled, positive
+from ._arrays import Current, Records, as_records, finite, is_labelled, need_same_runs, positive
 from .uncertainty import (
     Blocks,
     TooLittleDataWarning,
@@ -81,9 +81,9 @@ def _as_states(states: Any, axis: Any) -> _States:
             )
         dims = [d for d in every if d not in own]
         coords = _coords(states, dims)
-        values = np.asarray(states.transpose(*dims, *own).values)
+        values = finite(states.transpose(*dims, *own).values, "states")
     else:
-        values = np.asarray(states)
+        values = finite(states, "states")
         axes = (-2, -1) if axis is None else ((axis,) if np.ndim(axis) == 0 else tuple(axis))
         if (
             len(axes) not in (1, 2)
@@ -98,7 +98,6 @@ def _as_states(states: Any, axis: Any) -> _States:
         values = np.moveaxis(values, axes, tuple(range(-len(axes), 0)))
     if values.size == 0:
         raise ValueError(f"Argument `states` must not be empty, but has shape {values.shape}.")
-    finite(values, "states")
     pure = len(own) == 1
     if not pure and values.shape[-1] != values.shape[-2]:
         raise ValueError(
@@ -273,16 +272,11 @@ def _as_ensemble(values: Any, name: str, trajectory_axis: int | str | None, like
             rest = [str(d) for d in like.dims if d != axis]
             if set(rest) | {axis} != set(dims):
                 raise ValueError(f"Argument `{name}` must have the dims {list(like.dims)}, but has {dims}.")
-            for d in dims:
-                if d in values.coords and d in like.coords and not np.array_equal(values.coords[d], like.coords[d]):
-                    raise ValueError(
-                        f"Argument `{name}` must belong to the same runs as the argument before it, but its coordinate"
-                        f" `{d}` differs; select the common part first."
-                    )
-        x = np.asarray(values.transpose(axis, *rest).values)
+            need_same_runs(values, like, name, dims)
+        x = finite(values.transpose(axis, *rest).values, name)
         coords = _coords(values, rest)
     else:
-        x = np.asarray(values)
+        x = finite(values, name)
         place = 0 if trajectory_axis is None else trajectory_axis
         if isinstance(place, str) or x.ndim == 0 or not -x.ndim <= place < x.ndim:
             raise ValueError(
@@ -292,7 +286,6 @@ def _as_ensemble(values: Any, name: str, trajectory_axis: int | str | None, like
         rest, coords = [f"quantity_{i}" for i in range(x.ndim - 1)], {}
     if x.size == 0:
         raise ValueError(f"Argument `{name}` must not be empty, but has shape {x.shape}.")
-    finite(x, name)
     return _Ensemble(x if np.iscomplexobj(x) else x.astype(float), rest, coords)
 
 
@@ -691,7 +684,7 @@ def information_rate(
 
 
 def _ascending(values: Any, name: str, fewest: int) -> NDArray[np.float64]:
-    grid = finite(np.asarray(values, dtype=float), name)
+    grid = finite(values, name).astype(float)
     if grid.ndim != 1 or grid.size < fewest or np.any(np.diff(grid) <= 0):
         raise ValueError(
             f"Argument `{name}` must be at least {fewest} ascending values, but is"
@@ -868,7 +861,7 @@ def _as_likelihood(
                 )
             parameters = [log_likelihoods.coords[d].values for d in names]
     else:
-        values = np.asarray(log_likelihoods)
+        values = finite(log_likelihoods, "log_likelihoods")
         names = []
         per_record = False
         if parameters is None:

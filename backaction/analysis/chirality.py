@@ -656,7 +656,7 @@ def reversal_rate(
     import xarray as xr
     from scipy import stats
 
-    x = finite(np.asarray(getattr(counts, "values", counts)), "counts")
+    x = finite(getattr(counts, "values", counts), "counts")
     if x.ndim > 1 or x.size == 0:
         raise ValueError(f"Argument `counts` must have shape () or (trajectory,), but has shape {x.shape}.")
     if np.iscomplexobj(x) or np.any(x < 0) or np.any(x != np.round(x)):
@@ -758,7 +758,7 @@ def scaling(
 
     arrays: list[NDArray[np.float64]] = []
     for array, name in ((N, "N"), (counts, "counts"), (errors, "errors")):
-        x = finite(np.asarray(array), name)
+        x = finite(array, name)
         if x.ndim != 1 or np.iscomplexobj(x) or (arrays and x.shape != arrays[0].shape):
             raise ValueError(
                 f"Argument `{name}` must be real and one-dimensional, as long as `N`, but has shape {x.shape} and"

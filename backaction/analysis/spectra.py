@@ -243,7 +243,7 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
                 " `measured.frequency`."
             )
     else:
-        reference = finite(np.asarray(expected, dtype=float), "expected")
+        reference = finite(expected, "expected").astype(float)
         if reference.shape not in ((), frequency.shape):
             raise ValueError(
                 f"Argument `expected` must have one value per frequency ({frequency.size}), but has shape"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import TIME_DIMS, finite, is_labelled
+from ._arrays import finite, is_labelled, time_dim
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,7 +91,7 @@ def integrated_autocorrelation_time(values: ArrayLike, *, pooled: bool = False) 
 
 def _memory(values: ArrayLike, pooled: bool) -> tuple[float, float]:
     """`integrated_autocorrelation_time` and its relative standard error."""
-    x = finite(np.asarray(values), "values")
+    x = finite(values, "values")
     if x.ndim not in (1, 2, 3) or x.size == 0:
         raise ValueError(
             "Argument `values` must have shape (time,), (trajectory, time) or (trajectory, time, quantity),"
@@ -248,7 +248,7 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
         Shape (time,), (trajectory, time), or more axes: those left over are separate quantities. Real or
         complex.
     axis : int or str
-        The axis (dim) of time. Of a DataArray: `bin`, `window` or `time` unless given by name.
+        The axis (dim) of time. Of a DataArray: `bin`, `window` or `time` by default.
     trajectory_axis : int or str, optional
         The axis (dim) of trajectories. Default: the dim `trajectory` of a DataArray; the first other axis of
         a plain array of two or more.
@@ -274,20 +274,23 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
 
     if is_labelled(values):
         dims = [str(d) for d in values.dims]
-        x = np.asarray(values.values)
-        time_dim = axis if isinstance(axis, str) else next((d for d in TIME_DIMS if d in dims), dims[axis])
-        traj_dim = dims[trajectory_axis] if isinstance(trajectory_axis, int) else trajectory_axis
-        if traj_dim is None and "trajectory" in dims:
-            traj_dim = "trajectory"
-        for d, argument in ((time_dim, "axis"), (traj_dim, "trajectory_axis")):
-            if d is not None and d not in dims:
-                raise ValueError(f"Argument `{argument}` must be a dim of `values`, but is {d!r}; its dims are {dims}.")
-        time_axis = dims.index(time_dim)
-        traj = None if traj_dim is None else dims.index(traj_dim)
-        rest = [d for d in dims if d not in (time_dim, traj_dim)]
+        x = finite(values.values, "values")
+        runs: Any = trajectory_axis
+        if isinstance(runs, int) and -len(dims) <= runs < len(dims):
+            runs = dims[runs]
+        elif runs is None and "trajectory" in dims:
+            runs = "trajectory"
+        if runs is not None and runs not in dims:
+            raise ValueError(
+                f"Argument `trajectory_axis` must be a dim of `values`, but is {runs!r}; its dims are {dims}."
+            )
+        along = time_dim(values, "values", axis, runs)
+        time_axis = dims.index(along)
+        traj = None if runs is None else dims.index(runs)
+        rest = [d for d in dims if d not in (along, runs)]
         coords = {d: values.coords[d] for d in rest if d in values.coords}
     else:
-        x = np.asarray(values)
+        x = finite(values, "values")
         if isinstance(axis, str) or isinstance(trajectory_axis, str):
             raise ValueError("Argument `axis` must be an integer for a plain array, but is a name.")
         if x.ndim == 0 or not -x.ndim <= axis < x.ndim:
@@ -305,7 +308,6 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
             traj %= x.ndim
         rest = [f"quantity_{i}" for i in range(x.ndim - 1 - (traj is not None))]
         coords = {}
-    finite(x, "values")
     x = np.moveaxis(x, time_axis, 0)
     if traj is None:
         x = x[None]
