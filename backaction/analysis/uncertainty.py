@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 ENOUGH_TRAJECTORIES = 20  # |t| < 1 for 19 degrees of freedom has probability 0.670, close to a Gaussian's 0.683
+_PADDED = 1 << 18  # samples that are transformed at once
 FEWEST_BLOCKS = 8  # relative error of the standard error itself: 1 / sqrt(2 * 7) = 27 %
 
 
@@ -106,12 +107,16 @@ def _memory(values: ArrayLike, pooled: bool) -> tuple[float, float]:
         return 1.0, 0.0
     size = 1 << (2 * n - 1).bit_length()
     covariance = np.zeros((nq, n), dtype=complex)
-    for q in range(nq):  # one quantity and trajectory at a time: the padded transforms are the memory
-        mean = x[:, :, q].mean()
-        power = np.zeros(size)
+    together = max(1, _PADDED // size)  # quantities: the padded transforms are the memory
+    for first in range(0, nq, together):
+        part = np.ascontiguousarray(
+            np.moveaxis(x[:, :, first : first + together], 2, 0)
+        )  # (quantity, trajectory, time)
+        part = part - part.mean(axis=(1, 2), keepdims=True)
+        power = np.zeros((len(part), size))
         for k in range(ntraj):
-            power += np.abs(np.fft.fft(x[k, :, q] - mean, size)) ** 2
-        covariance[q] = np.fft.ifft(power)[:n] / (ntraj * np.arange(n, 0, -1))
+            power += np.abs(np.fft.fft(part[:, k], size, axis=1)) ** 2
+        covariance[first : first + together] = np.fft.ifft(power, axis=1)[:, :n] / (ntraj * np.arange(n, 0, -1))
     samples = float(ntraj * n)
     if pooled:
         # quantities that share the sum, by their weights in it
@@ -187,6 +192,12 @@ def _residuals(sums: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
     return np.asarray(d * np.sqrt(n / (n - 1)) / lengths.sum())
 
 
+def _norm(d: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Square root of the sum of squares along the first axis, of numbers of any size."""
+    exponent = np.frexp(np.abs(d).max(axis=0))[1]  # powers of two leave every digit as it is
+    return np.asarray(np.ldexp(np.sqrt(np.sum(np.ldexp(d, -exponent) ** 2, axis=0)), exponent))
+
+
 def block_stderr(sums: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
     """Standard error of `block_mean`; for complex sums of the real part + 1j * of the imaginary part.
 
@@ -197,8 +208,8 @@ def block_stderr(sums: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]
     if lengths.size < FEWEST_BLOCKS:
         return np.full(shape, complex(np.nan, np.nan) if iscomplex else np.nan)
     d = _residuals(sums, lengths)
-    real = np.sqrt(np.sum(d.real**2, axis=0))
-    return np.asarray(real + 1j * np.sqrt(np.sum(d.imag**2, axis=0)) if iscomplex else real)
+    real = _norm(d.real)
+    return np.asarray(real + 1j * _norm(d.imag) if iscomplex else real)
 
 
 def block_covariance(a: NDArray[Any], b: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
