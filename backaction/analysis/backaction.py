@@ -122,9 +122,15 @@ def _as_states(states: Any, axis: Any) -> _States:
     return _States(values, pure, dims, coords)
 
 
+def _precision(values: Any) -> float:
+    """Relative rounding of numbers as they were given: double precision but for those in single."""
+    dtype = np.asarray(getattr(values, "values", values)).dtype
+    return float(np.finfo(dtype if dtype.kind in "fc" else float).eps)
+
+
 def _tolerance(values: NDArray[Any]) -> float:
     """The rounding that a long run may have gathered, in the precision of its numbers."""
-    return math.sqrt(np.finfo(values.dtype if values.dtype.kind in "fc" else float).eps)
+    return math.sqrt(_precision(values))
 
 
 def _squared(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -381,7 +387,7 @@ def variance_decomposition(
     ------
     ValueError
         If neither or both of `variance` and `square` are given, shapes differ, fewer than two trajectories are given,
-        a variance is negative beyond rounding, or a value is NaN.
+        a variance is negative beyond rounding (in the precision of the arguments), or a value is NaN.
 
     Warns
     -----
@@ -410,7 +416,9 @@ def variance_decomposition(
     scale = float(np.max(_squared(first.values)) + np.max(np.abs(spread)))
     if variance is None:
         spread = spread - _squared(first.values)
-    if spread.min() < -1e-9 * scale:
+    # a difference of squares that were rounded, both of them, as the arguments are
+    rounding = max(_precision(mean), _precision(square if variance is None else variance))
+    if spread.min() < -max(1e-9, 4 * rounding) * scale:
         raise ValueError(
             f"Argument `{name}` must give variances >= 0, but gives {spread.min():.3g}; check that it belongs to the"
             " same observable as `mean`."
@@ -630,8 +638,8 @@ def information_rate(
     -------
     xarray.Dataset
         `information_rate`, `information_rate_stderr` (across trajectories), and `consistent`: False where the rate is
-        negative by more than 5 standard errors, which no law of the records can give. attrs: duration, base,
-        n_trajectories, n_blocks, error_method.
+        negative by more than 5 standard errors (and rounding), which no law of the records can give. attrs: duration,
+        base, n_trajectories, n_blocks, error_method.
 
     Raises
     ------
@@ -655,7 +663,7 @@ def information_rate(
     first = _as_ensemble(log_likelihood, "log_likelihood", trajectory_axis)
     ratio = _real(first.values, "log_likelihood")
     if np.ndim(log_likelihood_reference) == 0:
-        ratio = ratio - finite(np.asarray(float(log_likelihood_reference)), "log_likelihood_reference")
+        reference = finite(np.asarray(float(log_likelihood_reference)), "log_likelihood_reference")
     else:
         name = "log_likelihood_reference"
         second = _as_ensemble(log_likelihood_reference, name, trajectory_axis, log_likelihood)
@@ -664,11 +672,14 @@ def information_rate(
                 f"Argument `{name}` must have the shape of `log_likelihood`, but is {second.values.shape} and not"
                 f" {ratio.shape} (trajectories first)."
             )
-        ratio = ratio - _real(second.values, name)
+        reference = _real(second.values, name)
+    ratio, size = ratio - reference, np.abs(ratio) + np.abs(reference)
+    # what is zero up to rounding is not negative, even where all records round alike
+    rounding = 4 * max(_precision(log_likelihood), _precision(log_likelihood_reference)) * size.mean(axis=0)
     warn_too_few(first.blocks, "the information rate")
     rates = ratio / (duration * log_base)
     rate, stderr = block_mean(rates, first.blocks.lengths), block_stderr(rates, first.blocks.lengths)
-    consistent = ~(rate < -_SIGNIFICANT * stderr)
+    consistent = ~(rate < -_SIGNIFICANT * stderr - rounding / (duration * log_base))
     if not consistent.all():
         warnings.warn(
             f"An information rate is negative by more than {_SIGNIFICANT:g} standard errors: the records were not"
