@@ -171,7 +171,7 @@ def steady_moments(
     for _ in range(NEWTON_STEPS):
         J = flow.real_jacobian(flow.values(y))
         F = flow.coordinates(flow.drift(flow.values(y)))
-        scale = max(1.0, abs(y).max()) * max(1.0, abs(J).max())
+        scale = max(1.0, abs(y).max()) * abs(J).max()
         if abs(F).max() < 1e-2 * RESIDUAL * scale:
             break
         y = y - np.linalg.lstsq(J, F, rcond=1e-12)[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Number, Real
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, xlogy
 
 from .algebra import Levels, Site, Spin
 from .ensembles import Ensemble
@@ -97,7 +97,9 @@ def _need_boson(site: Site, what: str) -> None:
 def _coherent(site: Site, levels: int, alpha: complex) -> np.ndarray:
     _need_boson(site, "coherent()")
     n = np.arange(levels)
-    vector = np.exp(-0.5 * abs(alpha) ** 2 - 0.5 * gammaln(n + 1)) * np.power(complex(alpha), n)
+    # by logarithms: αⁿ and √n! leave the range of doubles before their ratio does
+    size = np.exp(xlogy(n, abs(alpha)) - 0.5 * abs(alpha) ** 2 - 0.5 * gammaln(n + 1))
+    vector = size * np.exp(1j * np.angle(alpha) * n)
     kept = float(np.vdot(vector, vector).real)
     _check_cut(site, kept, f"coherent({alpha:g})", levels)
     return vector / np.sqrt(kept)
@@ -115,9 +117,11 @@ def _spin(site: Site, levels: int, theta: complex, phi: complex) -> np.ndarray:
     if not isinstance(site, Spin):
         raise ValueError(f"Argument `initial`: spin() needs a Spin site, but {site.name!r} is {type(site).__name__}.")
     k = np.arange(levels)  # number of lowerings from m = +J
-    binomial = np.exp(0.5 * (gammaln(levels) - gammaln(k + 1) - gammaln(levels - k)))
+    binomial = 0.5 * (gammaln(levels) - gammaln(k + 1) - gammaln(levels - k))
     c, s = np.cos(theta.real / 2), np.sin(theta.real / 2)
-    return binomial * c ** (levels - 1 - k) * s**k * np.exp(1j * phi.real * k)
+    sign = np.sign(c) ** (levels - 1 - k) * np.sign(s) ** k
+    size = np.exp(binomial + xlogy(levels - 1 - k, abs(c)) + xlogy(k, abs(s)))
+    return sign * size * np.exp(1j * phi.real * k)
 
 
 _LOWERINGS: dict[str, Callable[..., np.ndarray]] = {

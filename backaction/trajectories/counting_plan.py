@@ -27,6 +27,8 @@ LANCZOS_RESIDUAL = 1e-3
 #: ‖f(X)‖ <= (1 + √2) max |f| on the numerical range of X: Crouzeix and Palencia, SIAM J. Matrix Anal. Appl. 38, 649
 #: (2017).
 CROUZEIX = 1 + math.sqrt(2)
+#: Exponent by which states decay on average in a piece: less of them would not be told from 0 in single precision.
+MOST_DECAY = 30.0
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,17 @@ def series(
 
     def needed(eta: float, logarithms: np.ndarray) -> np.ndarray:
         """Order for each piece of the grid, up to the first that is too long."""
-        pieces = frame(eta)[1][:, None]
+        radius, pieces = frame(eta)
+        at_least = np.ceil(radius * pieces).astype(int)  # beyond, Bessel numbers fall, as their recurrence needs
+        pieces = pieces[:, None]
         terms = 2 * np.exp(logarithms + orders * eta - decay * pieces)
         tails = CROUZEIX * (np.cumsum(terms[:, ::-1], axis=1)[:, ::-1] - terms)
         allowed = tails <= precision.truncation * outer * pieces + precision.floor
         good = allowed.any(axis=1) & (terms.max(axis=1) <= 2 * precision.amplification)
-        good &= allowed.argmax(axis=1) * eta <= precision.exponent
+        order = np.maximum(allowed.argmax(axis=1), at_least)
+        good &= (order * eta <= precision.exponent) & (decay * pieces[:, 0] <= MOST_DECAY)
         n = len(good) if good.all() else int(np.argmin(good))
-        return np.maximum(np.maximum.accumulate(allowed[:n].argmax(axis=1)), 1)
+        return np.maximum(np.maximum.accumulate(order[:n]), 1)
 
     def cost(eta: float) -> float:
         radius, pieces = frame(eta)

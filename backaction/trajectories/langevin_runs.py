@@ -91,7 +91,8 @@ def prepare_langevin(
     if initial is None:
         # a stream of its own, so that the noise does not depend on how starts are drawn
         per_trajectory = callable(system.initial)
-        rngs = [noise.generator(seed, k, noise.START) for k in range(ntraj if per_trajectory else 1)]
+        # as many as the step is chosen for: it must not depend on the number of trajectories
+        rngs = [noise.generator(seed, k, noise.START) for k in range(max(ntraj, STARTS) if per_trajectory else 1)]
         start = [system.draw(rng) for rng in rngs]
     else:
         if hasattr(initial, "data_vars"):
@@ -120,7 +121,7 @@ def prepare_langevin(
         ensemble.Run(langevin_plan(system, functions, width, bound), first, n_bins, width)
         for first, n_bins, width in stretches(edges)
     ]
-    return PreparedLangevin(system, runs, edges, start, per_trajectory, functions, states, save_every)
+    return PreparedLangevin(system, runs, edges, start[:ntraj], per_trajectory, functions, states, save_every)
 
 
 def _observables(system: LangevinSystem, observables: Any) -> dict[str, Callable]:
@@ -158,15 +159,19 @@ def default_step(system: LangevinSystem, starts: list[np.ndarray], edges: np.nda
     rate = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(3):
-            change = 1e-6 * max(1.0, float(abs(x).max())) * rng.normal(size=x.shape) / n**0.5
+            kick = rng.normal(size=x.shape) / n**0.5
+            w = rng.normal(size=(max(1, plan.noises), x.shape[1]))
+            half = len(w) // 2
+            w = w[:half] + 1j * w[half:] if system.complex_noise and half else w
+            drift, diffusion = system.drift(x), spread(plan, w, x)
+            # in the units of x, whatever these are: of where it is, or of where a bin takes it
+            scale = max(float(abs(y).max()) for y in (x, wide * drift, wide**0.5 * diffusion)) or 1.0
+            change = 1e-6 * scale * kick
             size = np.linalg.norm(change, axis=0)
             fields = [(system.drift, 1)] + ([(system.diffusion, 2)] if callable(system.diffusion) else [])
             for function, power in fields:
                 response = np.linalg.norm(function(x + change) - function(x), axis=0) / size
                 rate = max(rate, float(np.max(response, initial=0.0, where=np.isfinite(response))) ** power)
-            w = rng.normal(size=(max(1, plan.noises), x.shape[1]))
-            half = len(w) // 2
-            w = w[:half] + 1j * w[half:] if system.complex_noise and half else w
             time = min(wide, 1 / rate) if rate > 0 else wide
-            x = x + time * system.drift(x) + time**0.5 * spread(plan, w, x)
+            x = x + time * drift + time**0.5 * diffusion
     return longest_step(rate, rate, 0.0, float(edges[-1] - edges[0]))

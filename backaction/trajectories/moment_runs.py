@@ -17,6 +17,7 @@ from ..systems.system import check_site_states
 from ..unravelings import Detector, LocalOscillator, Unraveling
 from . import ensemble
 from .arguments import check_continues, check_run, count, last_states, stretches, symbolic_observables
+from .heun import longest_step
 from .levels import Moments
 from .moment_plan import moment_plan
 from .preparation import check_bins
@@ -25,8 +26,8 @@ from .record import dataset
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Longest step, in units of the inverse rate of the linearised equations, and the angle of a local oscillator in it.
-FRACTION, TURN = 0.05, 0.4
+#: Angle by which a local oscillator turns in the longest step.
+TURN = 0.4
 #: Bins of a given record, in units of that step, above which a warning is given.
 WIDE = 2.0
 
@@ -149,7 +150,7 @@ def prepare_moments(
     check_size(size, max_memory, more=", detectors with recorded=False")
     outputs = [recorded.index(d) if d.recorded else -1 for d in detectors]
     means: dict[str, Polynomial] = {name: equations.mean(O) for name, O in operators.items()}
-    bound = min(default_step(equations, start[0]), *(turn(d) for d in detectors), np.inf)
+    bound = min(default_step(equations, start[0], float(edges[-1] - edges[0])), *(turn(d) for d in detectors), np.inf)
     if given:
         _check_one_step(step, edges, bound)
         bound = np.inf
@@ -188,11 +189,12 @@ def _check_one_step(step: float | None, edges: np.ndarray, good: float) -> None:
         )
 
 
-def default_step(equations: MomentEquations, values: np.ndarray) -> float:
+def default_step(equations: MomentEquations, values: np.ndarray, duration: float) -> float:
     """A step that is short against the rates of the equations, linearised where they start."""
     J = Flow.of(equations).jacobian(values)
-    rate = max(float(abs(np.linalg.eigvals(J)).max()), float(abs(np.diag(J)).max()))
-    return FRACTION / rate if rate > 0 else np.inf
+    modes = np.linalg.eigvals(J)
+    rate = max(float(abs(modes).max()), float(abs(np.diag(J)).max()))
+    return longest_step(rate, modes.imag, -modes.real, duration)
 
 
 def turn(detector: Detector) -> float:

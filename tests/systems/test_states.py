@@ -34,6 +34,21 @@ def test_coherent(alpha):
     assert np.linalg.norm(ket) == pytest.approx(1, abs=1e-14)
 
 
+@pytest.mark.parametrize("alpha, levels", [(10.0, 400), (-20.0j, 600)])
+def test_coherent__many_levels(alpha, levels):
+    ket, n = ba.coherent(alpha).lower(MODE, levels), np.arange(levels)
+    assert np.linalg.norm(ket) == pytest.approx(1, abs=1e-12)
+    assert abs(ket) ** 2 @ n == pytest.approx(abs(alpha) ** 2, rel=1e-12)
+    assert np.vdot(ket[:-1], np.sqrt(n[1:]) * ket[1:]) == pytest.approx(alpha, rel=1e-12)
+
+
+def test_spin_of_many_members():
+    J = 1500
+    ket = ba.spin(0.8, -2.1).lower(Spin("s", J), 2 * J + 1)
+    assert np.linalg.norm(ket) == pytest.approx(1, abs=1e-9)
+    assert abs(ket) ** 2 @ (J - np.arange(2 * J + 1)) == pytest.approx(J * np.cos(0.8), rel=1e-9)
+
+
 @pytest.mark.parametrize("n", [0.0, 0.3, 1.0])
 def test_thermal(n):
     rho = ba.thermal(n).lower(MODE, 30)

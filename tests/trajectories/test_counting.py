@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -465,6 +466,31 @@ def test_longest_piece__error_of_the_series(case):
             old, new = new, 2 * Y @ new + old
         total = total * np.exp(-(plan.decay + 1j * plan.energy) * h)
         assert np.linalg.norm(total - la.expm(replay.A * h), 2) < 1e-12 * plan.speed * h + 2e-12
+
+
+def dephasing():
+    """Six spins whose decay is far stronger than their H: every state decays at the same rate."""
+    spins = [ba.Spin(f"q{i}") for i in range(6)]
+    hops = [a.sp * b.sm + a.sm * b.sp for a, b in pairwise(spins)]
+    channels = {f"z{i}": 2 * s.sz for i, s in enumerate(spins)}
+    return ba.System(sum(hops, 0.3 * spins[0].sz), channels, initial={"q0": ba.spin(1.0, 0.0)})
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_strong_decay(precision):
+    """Pieces end before states are too small to be told from 0, and before Bessel numbers leave their array."""
+    system = dephasing()
+    plan = plan_of(system, precision)
+    assert plan.decay * plan.reach[-1] <= 30
+    for order, h in enumerate(plan.reach[1:], 1):
+        assert order >= plan.radius * h * (1 - 1e-12)
+    T, ntraj = 50.0, 16
+    data = ba.simulate(
+        system, detectors(system), [0, T], ntraj, seed=SEED, level=ba.Ket(precision=precision), progress=False
+    )
+    clicks = sum(data[f"counts_z{i}"].values.sum(axis=1) for i in range(6))  # Poissonian of mean 6T
+    assert abs(clicks.mean() - 6 * T) < LIMIT * np.sqrt(6 * T / ntraj)
+    assert clicks.std() < 2 * np.sqrt(6 * T)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")

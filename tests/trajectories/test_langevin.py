@@ -191,6 +191,25 @@ def test_the_default_step():
         ba.simulate(fast, None, np.linspace(0, 40, 21), states=True, step=0.5, progress=False)
 
 
+def test_the_default_step__whatever_the_unit_and_the_number_of_trajectories():
+    def duffing(unit, initial):
+        return LangevinSystem(
+            lambda x: np.stack([x[1], -x[0] - x[0] ** 3 / unit**2 - 0.1 * x[1]]),
+            np.array([[0.0], [0.1 * unit]]),
+            initial=initial,
+        )
+
+    options = {"seed": 3, "states": True, "progress": False}
+    steps = []
+    for unit in (1.0, 1e-9):
+        data = ba.simulate(duffing(unit, [unit, 0.0]), None, np.linspace(0, 1, 3), 2, **options)
+        steps.append(data.attrs["step"])
+    assert steps[1] == pytest.approx(steps[0], rel=0.01)
+    drawn = duffing(1.0, lambda rng: np.array([rng.normal(0, 2), 0.0]))
+    one, many = (ba.simulate(drawn, None, np.linspace(0, 1, 3), n, **options) for n in (1, 9))
+    assert np.array_equal(one["values"].values, many["values"].values[:1])
+
+
 @pytest.mark.parametrize(
     "change, name",
     [

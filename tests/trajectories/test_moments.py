@@ -46,6 +46,15 @@ def test_the_drift_is_integrated_to_second_order() -> None:
     assert 1.8 < np.log2(errors[0] / errors[1]) < 2.2
 
 
+def test_long_oscillations_keep_their_damping() -> None:
+    """What Heun's rule gives to an oscillation stays small against what its damping takes."""
+    a, kappa = ba.Boson("a", 4), 1e-4
+    system = ba.System(a.n, {"loss": np.sqrt(kappa) * a.a}, {"n": a.n}, initial={"a": ba.coherent(2.0)})
+    T = 1 / kappa
+    data = ba.simulate(system, None, [0, T], 1, level=ba.Moments(order=1), observables=["n"], progress=False)
+    assert float(data["expect_n"][0, -1]) == pytest.approx(4 * np.exp(-1), rel=0.021)  # 1 % of the amplitude in the run
+
+
 @pytest.mark.parametrize("detector", ["homodyne", "heterodyne", "oscillator"])
 def test_one_qubit_is_exact(detector: str) -> None:
     """The means of one few-level system are its Bloch vector: the noise depends on it, and must be Itô's."""
