@@ -61,6 +61,67 @@ def test_waiting_times__duration_covers():
     assert analysis.waiting_times([1.0, 6.0], [2], duration=5.0, start=1.0).sizes["censored"] == 1
 
 
+def test_time_tags__are_subtracted_as_integers():
+    # nanoseconds since 1970, which a float knows to 256
+    for kind in (np.int64, np.uint64):
+        tags = np.uint64(1_700_000_000_000_000_001).astype(kind) + (1000 * np.arange(10)).astype(kind)
+        start = 1_700_000_000_000_000_000
+        found = analysis.waiting_times([tags, tags[:3]], duration=9101, start=start)
+        np.testing.assert_array_equal(found.waiting_time, 1000.0)
+        np.testing.assert_array_equal(found.censored_time, [100.0, 7100.0])
+        pairs = analysis.g2(np.tile(tags, 20), [10] * 20, 9101, [0, 999, 1000, 1001], start=start).pairs
+        np.testing.assert_array_equal(pairs, [0, 0, 180])
+    # a float start, and one between two ticks
+    assert analysis.waiting_times([tags], duration=9002, start=start + 0.0).censored_time == 1
+    late = analysis.waiting_times([np.array([5, 9])], duration=8.75, start=0.5)
+    assert late.censored_time == 0.25
+    with pytest.raises(ValueError, match=r"click_times.*below 2\*\*63"):
+        analysis.waiting_times([np.array([2**63], dtype=np.uint64)])
+
+
+def test_click_starts__of_a_selection():
+    clicks = [np.array([1.0, 1.5, 4.0]), np.array([]), np.array([0.5]), np.array([2.0, 2.25])]
+    times, counts = ragged(clicks)
+    data = xr.Dataset(
+        {
+            "click_time_c": ("click_c", times),
+            "click_count_c": ("trajectory", counts),
+            "click_start_c": ("trajectory", np.cumsum(counts) - counts),
+        }
+    )
+    for chosen in ([0, 1, 2, 3], [3, 0], [1, 2], [2, 2, 3], 3):
+        part = data.isel(trajectory=chosen)
+        flat = part.click_time_c, part.click_count_c
+        expected = [clicks[k] for k in np.atleast_1d(chosen)]
+        found = analysis.waiting_times(*flat, click_starts=part.click_start_c, duration=5.0)
+        xr.testing.assert_identical(found, analysis.waiting_times(expected, duration=5.0))
+        with pytest.warns(analysis.TooLittleDataWarning):
+            pairs = analysis.g2(*flat, 5.0, [0, 1, 4], click_starts=part.click_start_c)
+        with pytest.warns(analysis.TooLittleDataWarning):
+            xr.testing.assert_identical(pairs, analysis.g2(expected, None, 5.0, [0, 1, 4]))
+    part = data.isel(trajectory=[3, 0, 0])
+    with pytest.raises(ValueError, match=r"click_counts.*add up to the 6.*add up to 8; .*pass `click_starts`"):
+        analysis.waiting_times(part.click_time_c, part.click_count_c)
+    for starts in ([4, 0], [5, 0, 0], [-1, 0, 0], [0.5, 0, 0]):
+        with pytest.raises(ValueError, match="Argument `click_starts` must tell where among the 6 times"):
+            analysis.waiting_times(part.click_time_c, part.click_count_c, click_starts=starts)
+    with pytest.raises(ValueError, match="Argument `click_counts` must be given"):
+        analysis.waiting_times(clicks, click_starts=[0, 3, 3, 4])
+
+
+@pytest.mark.parametrize("tick", [1, 1.0, 0.1, 1e-9, 1 / 3])
+@pytest.mark.parametrize("start", [0, 1000])
+def test_g2__lattice_does_not_depend_on_its_unit(rng, tick, start):
+    """Lags and edges on one lattice: a lag on an edge belongs to the bin that begins there."""
+    ticks = [np.sort(rng.choice(300, 40, replace=False)) for _ in range(20)]
+    lags = np.concatenate([np.subtract.outer(t, t)[np.tril_indices(40, -1)] for t in ticks])
+    for edges in (np.arange(31), np.arange(0, 31, 3)):
+        found = analysis.g2([(t + start) * tick for t in ticks], None, 300 * tick, edges * tick, start=start * tick)
+        # numpy's last bin is closed
+        expected = np.histogram(lags, np.append(edges, edges[-1] + 1))[0][:-1]
+        np.testing.assert_array_equal(found.pairs, expected)
+
+
 def test_g2__is_a_naive_loop(rng):
     clicks = poisson_clicks(rng, 2.0, 10.0, 25)
     lags = np.linspace(0, 3, 7)
