@@ -7,16 +7,18 @@ clicks of each trajectory, or as a list with one array of times per trajectory.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import finite
+from ._arrays import TIME_DIMS, as_records, finite, is_labelled
 from .uncertainty import (
     ENOUGH_TRAJECTORIES,
     Blocks,
+    TooLittleDataWarning,
     choose_blocks,
     integrated_autocorrelation_time,
     jackknife,
@@ -201,8 +203,8 @@ def g2(
     -------
     xarray.Dataset
         `g2(lag)` at bin centres, `g2_stderr` (jackknife over trajectories if there are 20, else over pieces
-        of them that are long against both the lags and the correlation time), `pairs(lag)`. attrs: rate,
-        n_trajectories, n_clicks, n_blocks, error_method.
+        of them that are long against both the lags and the correlation time; of no pair, that of one),
+        `pairs(lag)`. attrs: rate, n_trajectories, n_clicks, n_blocks, error_method.
 
     Raises
     ------
@@ -212,7 +214,7 @@ def g2(
     Warns
     -----
     TooLittleDataWarning
-        If fewer than 8 independent pieces are left; `g2_stderr` is then NaN.
+        If fewer than 8 independent pieces are left, or one of them has all clicks; `g2_stderr` is then NaN.
     """
     import xarray as xr
 
@@ -252,7 +254,14 @@ def g2(
         n = centres.size
         return np.asarray(mean[..., 1 : n + 1] / (mean[..., :1] ** 2 * mean[..., n + 1 :]))
 
-    estimate, stderr = jackknife(np.hstack([clicks[:, None], pairs, exposure]), lengths, value)
+    with np.errstate(divide="ignore", invalid="ignore"):  # without the only piece that has clicks: seen to below
+        estimate, stderr = jackknife(np.hstack([clicks[:, None], pairs, exposure]), lengths, value)
+    if _alone(clicks, blocks, "g2"):
+        stderr = np.full(centres.size, math.nan)
+    elif blocks.enough:
+        # no pair says "less than about one", not "exactly none"
+        expected = (total / (len(pieces) * duration)) ** 2 * exposure.sum(axis=0)
+        stderr = np.where(pairs.any(axis=0), stderr, 1 / expected)
     return xr.Dataset(
         {
             "g2": ("lag", estimate),
@@ -269,6 +278,19 @@ def g2(
             "error_method": blocks.method,
         },
     )
+
+
+def _alone(clicks: NDArray[Any], blocks: Blocks, what: str) -> bool:
+    """Whether one of enough blocks has all clicks, with a warning: nothing is left when it is left out."""
+    alone = blocks.enough and np.count_nonzero(clicks) < 2
+    if alone:
+        warnings.warn(
+            f"Too little data for a standard error of {what}: one of {blocks.count} independent pieces has all clicks."
+            " Standard errors are NaN; record longer, or more trajectories.",
+            TooLittleDataWarning,
+            stacklevel=3,
+        )
+    return alone
 
 
 def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, reach: float) -> tuple[Blocks, int]:
@@ -291,9 +313,13 @@ def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, reach: floa
     return Blocks(np.arange(count), ones, "trajectories" if per_trajectory == 1 else "blocks", tau), per_trajectory
 
 
-def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Value and standard error of the Fano factor, and the number of blocks."""
-    x = finite(np.asarray(getattr(counts, "values", counts), dtype=float), "counts")
+def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], float, int]:
+    """Value and standard error of the Fano factor, mean, and the number of blocks."""
+    dims = counts.dims if is_labelled(counts) else ()
+    if is_labelled(counts) and (len(dims) > 1 or set(dims) & set(TIME_DIMS)):
+        x = as_records(counts, "counts", 1.0).values.astype(float)
+    else:
+        x = finite(np.asarray(getattr(counts, "values", counts), dtype=float), "counts")
     if x.ndim not in (1, 2) or x.size < 2:
         raise ValueError(
             f"Argument `counts` must have shape (trajectory,) or (trajectory, window), but has shape {x.shape}."
@@ -317,8 +343,11 @@ def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], int]:
     def fano(mean: NDArray[Any]) -> NDArray[Any]:
         return np.asarray((mean[..., 1] - mean[..., 0] ** 2) / (mean[..., 0] + shift))
 
-    value, stderr = jackknife(sums, blocks.lengths, fano)
-    return value * (n / (n - 1)), stderr, blocks.count  # unbiased variance
+    with np.errstate(divide="ignore", invalid="ignore"):  # as in g2
+        value, stderr = jackknife(sums, blocks.lengths, fano)
+    if _alone(blocks.sums(x), blocks, kind):
+        stderr = np.full(stderr.shape, math.nan)
+    return value * (n / (n - 1)), stderr, float(shift), blocks.count  # unbiased variance
 
 
 def fano_factor(counts: Any) -> xr.Dataset:
@@ -328,7 +357,8 @@ def fano_factor(counts: Any) -> xr.Dataset:
     ----------
     counts : array_like or xarray.DataArray, shape (trajectory,) or (trajectory, window)
         Clicks in windows of equal length. One-dimensional entries count as independent (one per trajectory);
-        windows of the same record go along the second axis, and their correlation is allowed for.
+        windows of the same record go along the second axis, and their correlation is allowed for. A DataArray has
+        them along `window` (or `bin`, `time`), wherever that stands.
 
     Returns
     -------
@@ -343,12 +373,11 @@ def fano_factor(counts: Any) -> xr.Dataset:
     Warns
     -----
     TooLittleDataWarning
-        If fewer than 8 independent pieces are left; the standard error is then NaN.
+        If fewer than 8 independent pieces are left, or one of them has all clicks; the standard error is then NaN.
     """
     import xarray as xr
 
-    value, stderr, blocks = _counts(counts, "the Fano factor")
-    mean = float(np.mean(np.asarray(getattr(counts, "values", counts), dtype=float)))
+    value, stderr, mean, blocks = _counts(counts, "the Fano factor")
     return xr.Dataset({"fano": float(value), "fano_stderr": float(stderr), "mean": mean}, attrs={"n_blocks": blocks})
 
 

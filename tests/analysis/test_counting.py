@@ -165,6 +165,36 @@ def test_g2__coverage(rng, ntraj, duration):
     assert abs(np.mean(np.abs(score) < 1) - 0.68) < 0.05  # 1000 values
 
 
+@pytest.mark.parametrize("ntraj, duration", [(25, 10.0), (2, 1000.0)])
+def test_g2__no_pair_is_less_than_one(ntraj, duration):
+    clicks = [np.arange(0.5, duration) for _ in range(ntraj)]  # one per unit of time
+    data = analysis.g2(clicks, None, duration, [0.2, 0.6, 0.9, 1.1])
+    np.testing.assert_array_equal(data.pairs[:2], 0)
+    np.testing.assert_array_equal(data.g2[:2], 0)
+    # one pair where independent clicks would have so many; whole pieces know where a lag still ends within the record
+    expected = ntraj * np.diff([0.2, 0.6, 0.9]) * (duration - np.array([0.4, 0.75]))
+    np.testing.assert_allclose(data.g2_stderr[:2], 1 / expected, rtol=1e-12)
+    assert data.g2[2] > 1
+
+
+def test_standard_errors__of_clicks_in_one_trajectory(rng):
+    clicks = [np.array([])] * 24 + poisson_clicks(rng, 2.0, 10.0, 1)
+    with pytest.warns(analysis.TooLittleDataWarning, match="of g2: one of 25 independent pieces has all clicks"):
+        data = analysis.g2(clicks, None, 10.0, [0, 1, 2])
+    assert np.isnan(data.g2_stderr).all()
+    assert np.isfinite(data.g2).all()
+    counts = np.zeros((25, 4), dtype=int)
+    counts[3] = [1, 2, 0, 5]
+    for x in (counts, counts.sum(axis=1)):
+        with pytest.warns(analysis.TooLittleDataWarning, match="of the Fano factor: one of 25 .* has all clicks"):
+            found = analysis.fano_factor(x)
+        assert np.isnan(found.fano_stderr)
+        assert found.fano == pytest.approx(x.var(ddof=1) / x.mean())
+    # clicks in two are enough for a number
+    counts[4, 0] = 1
+    assert analysis.fano_factor(counts).fano_stderr > 0
+
+
 def test_g2__start_and_arguments(rng):
     clicks = poisson_clicks(rng, 2.0, 10.0, 25)
     lags = np.linspace(0, 3, 7)
@@ -217,6 +247,27 @@ def test_fano_factor__windows_of_one_record_are_correlated(rng):
     # known to 1/sqrt(120) = 9 %
     assert abs(np.std(score) - 1) < 0.35
     assert np.std(naive) > 1.5
+
+
+def test_fano_factor__dims_tell_which_axis_is_time(rng):
+    share = rng.gamma(4.0, 1.0, (30, 1))  # a rate of the trajectory's own: its windows are not independent
+    counts = rng.poisson(5 * share, (30, 40))
+    expected = analysis.fano_factor(counts)
+    for time in ("window", "bin", "time"):
+        array = xr.DataArray(counts, dims=["trajectory", time])
+        for same in (array, array.transpose()):
+            xr.testing.assert_identical(analysis.fano_factor(same), expected)
+            xr.testing.assert_identical(analysis.mandel_q(same), analysis.mandel_q(counts))
+    # one record is one record, with or without a dim of length one
+    one = xr.DataArray(np.sort(counts[:1]), dims=["trajectory", "window"])
+    for same in (one, one.isel(trajectory=0)):
+        with pytest.warns(analysis.TooLittleDataWarning, match="Fano"):
+            found = analysis.fano_factor(same)
+        assert np.isnan(found.fano_stderr)
+    each = array.isel(time=0)
+    xr.testing.assert_identical(analysis.fano_factor(each), analysis.fano_factor(counts[:, 0]))
+    with pytest.raises(ValueError, match=r"counts.*select one point of the sweep"):
+        analysis.fano_factor(array.expand_dims(point=2))
 
 
 def test_fano_factor__arguments():
