@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from backaction import analysis
 from backaction.analysis import residence
@@ -500,12 +501,55 @@ def test_survival__by_hand():
     np.testing.assert_array_equal(found.time, [1, 3, 4, 7])
     np.testing.assert_array_equal(found.at_risk, [6, 4, 3, 1])
     np.testing.assert_allclose(found.survival, [5 / 6, 5 / 6 * 3 / 4, 5 / 6 * 3 / 4 * 2 / 3, 0])
-    # Greenwood, of log(-log S), at 3
-    s, g = 0.625, np.sqrt(1 / 30 + 1 / 12) / np.log(0.625)
-    np.testing.assert_allclose(found.survival_low[1], s ** np.exp(-1.959964 * g), rtol=1e-5)
-    np.testing.assert_allclose(found.survival_high[1], s ** np.exp(1.959964 * g), rtol=1e-5)
+    # Beta(6, 1) Beta(4, 1), and Beta(3, 1) for the next of the three left, by their mean and mean square at 3
+    for end, p, mean, square in (
+        ("survival_high", 0.975, 6 / 7 * 4 / 5, 6 / 8 * 4 / 6),
+        ("survival_low", 0.025, 6 / 7 * 4 / 5 * 3 / 4, 6 / 8 * 4 / 6 * 3 / 5),
+    ):
+        total = mean * (1 - mean) / (square - mean**2) - 1
+        np.testing.assert_allclose(found[end][1], stats.beta.ppf(p, total * mean, total * (1 - mean)), rtol=1e-9)
     assert np.isfinite(found.to_array()).all()
     assert found.attrs["n_censored"] == 2
+
+
+def test_survival__without_censoring_is_binomial(rng):
+    life = np.round(rng.exponential(5.0, 60)) + 1  # with ties
+    at = np.arange(0.5, 30)
+    found = residence.survival(life, None, at)
+    for k, t in enumerate(at):
+        exact = stats.binomtest(int(np.sum(life > t)), 60).proportion_ci(0.95, method="exact")
+        np.testing.assert_allclose([found.survival_low[k], found.survival_high[k]], exact, atol=1e-12)
+
+
+def test_survival__where_few_are_left():
+    # one at risk at 4, of two after 100 of 202 had ended and 100 were cut off
+    life = np.concatenate([np.full(100, 1.0), np.full(100, 2.0), [3.0, 4.0]])
+    found = residence.survival(life, np.arange(202) // 100 == 1, [2.0, 4.0, 4.5])
+    np.testing.assert_array_equal(found.at_risk, [102, 1, 0])
+    np.testing.assert_array_equal(found.survival[1:], 0)
+    np.testing.assert_array_equal(found.survival_low[1:], 0)
+    # of two that ended the upper end is 1 - .025^(1/2), of the half that had come so far; the exact product's is .431,
+    # mean and variance make it no smaller
+    assert 103 / 203 * (1 - 0.025**0.5) < found.survival_high[1] == found.survival_high[2] < 0.431 * 1.1
+    # a hundred thousand take no table of each against each
+    rng = np.random.default_rng(1)
+    many = rng.exponential(1.0, 100_000)
+    assert residence.survival(many, many > 3).survival[-1] == pytest.approx(np.exp(-3), rel=0.1)
+
+
+@pytest.mark.parametrize("size, late", [(200, False), (60, True)])
+def test_survival__intervals_cover(rng, size, late):
+    """Cut off at any time up to 3, and all but a tenth at 2: at late times few or none are left to tell."""
+    at, trials = np.array([0.5, 1.0, 2.0, 2.5, 2.9, 4.0]), 500
+    inside = np.zeros(at.size)
+    for _ in range(trials):
+        life = rng.exponential(1.0, size)
+        limit = np.where(rng.random(size) < 0.9, 2.0, 9.0) if late else rng.uniform(0, 3, size)
+        found = residence.survival(np.minimum(life, limit), life > limit, at)
+        inside += (found.survival_low <= np.exp(-at)) & (np.exp(-at) <= found.survival_high)
+    error = np.sqrt(0.95 * 0.05 / trials)
+    assert np.all(inside / trials > 0.95 - 3 * error)
+    assert np.all(inside[:2] / trials < 0.95 + 4 * error)  # and not by being too wide where many are at risk
 
 
 def test_survival__of_an_exponential_law(rng):
