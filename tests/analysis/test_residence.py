@@ -102,6 +102,15 @@ def test_assign_levels__is_a_naive_loop(rng):
     np.testing.assert_array_equal(residence.assign_levels([0.0, 3.0, 0.0, -2.0, 0.0], 0.5, 0.5), [0, 1, 0, 0, 0])
 
 
+def test_assign_levels__at_the_thresholds_themselves(rng):
+    # neither above nor below; of (high - low) / 2 rounding would make it so
+    for low, high in rng.uniform(-1, 1, (200, 2)).cumsum(axis=1):
+        low, high = min(low, high), max(low, high)
+        np.testing.assert_array_equal(residence.assign_levels([high, low, high], low, high), -1)
+        beyond = [np.nextafter(high, 9), low, np.nextafter(low, -9), high]
+        np.testing.assert_array_equal(residence.assign_levels(beyond, low, high), [1, 1, 0, 0])
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -283,6 +292,40 @@ def test_residence_times__errors_know_about_mixtures(rng):
     assert abs(np.mean(errors) - np.sqrt(57 / 25)) < 5 * scatter + 0.06  # .06: samples of .1 and errors' own bias
     assert np.mean(errors) > 1.3  # 1 would be that of exponential visits: negative control
     assert np.std(means) / np.mean(means) == pytest.approx(np.mean(errors) / np.sqrt(200), rel=5 / np.sqrt(120))
+
+
+def test_residence_times__of_a_clock():
+    """Visits that are alike, or all but one: replicates without that one have no spread of their own."""
+    names = ("mean_0", "mean_1", "ratio", "occupation_0")
+
+    def ends(lengths: np.ndarray, size: int, dt: float) -> xr.Dataset:
+        states = np.tile(np.repeat(np.arange(lengths.size), lengths) % 2, (size, 1))
+        found = residence.residence_times(states, dt * np.arange(states.shape[1]))
+        for name in names:
+            assert 0 <= found[name + "_low"] <= found[name] * (1 + 1e-12)
+            assert found[name] <= found[name + "_high"] * (1 + 1e-12) < np.inf
+        return found
+
+    for dt in (1.0, 0.02):
+        alike = ends(np.full(60, 10), 9, dt)
+        assert alike.attrs["interval_method"] == "bootstrap over trajectories"
+        for name in names:
+            for end in ("_low", "_high"):
+                assert alike[name + end] == pytest.approx(float(alike[name]), rel=1e-8)
+            assert alike[name + "_stderr"] < 1e-8 * alike[name]
+        one = ends(np.full(60, 10), 1, dt)
+        assert one.attrs["interval_method"] == "bootstrap over cycles"
+        assert one.mean_0_high == pytest.approx(float(one.mean_0_low), rel=1e-8)
+        # the last visit to 1 is cut off: 300 in 29 exits, without it 290 in 29, and at most four errors up
+        assert one.mean_1_low < 10 * dt
+        assert one.mean_1_high < one.mean_1 + 5 * one.mean_1_stderr
+    lengths = np.full(60, 100)
+    lengths[8] = 110
+    odd = ends(lengths, 1, 1.0)
+    # 10 in 30 visits, with an error of as much
+    assert odd.mean_0_stderr == pytest.approx(10 / 30, rel=0.01)
+    assert odd.mean_0_low > 99.5
+    assert odd.mean_0_high - 100 == pytest.approx(5 * 10 / 30, rel=0.01)  # four errors up
 
 
 def test_residence_times__is_deterministic(rng):
