@@ -784,6 +784,36 @@ def test_deconvolve__by_hand_and_bad_input():
     assert np.isnan(residence.deconvolve(0.5, matrix(0.9, 0.2, np.nan)).occupation_stderr)
 
 
+def test_confusion__dims_tell_which_axis_is_time(rng):
+    truth = chain(rng, (0.2, 0.1), 400, 1.0, 3)
+    assigned = truth ^ (rng.random(truth.shape) < 0.1)
+    expected = residence.confusion(assigned, truth)
+    for dims in (["trajectory", "time"], ["run", "bin"]):
+        a, b = xr.DataArray(assigned, dims=dims), xr.DataArray(truth, dims=dims)
+        xr.testing.assert_identical(residence.confusion(a.rename({dims[1]: "t"}), b.rename({dims[1]: "t"}).T), expected)
+        for same in ((a, b), (a.T, b.T), (a, b.T), (a.T, b), (a.T, truth)):
+            xr.testing.assert_identical(residence.confusion(*same), expected)
+
+
+def test_confusion__of_the_same_samples(rng):
+    truth = chain(rng, (0.2, 0.1), 400, 1.0, 3)
+    coords = {"trajectory": [4, 5, 7], "time": 0.1 * np.arange(400) + 0.05}
+    b = xr.DataArray(truth, dims=["trajectory", "time"], coords=coords)
+    expected = residence.confusion(truth, truth)
+    # times that were calculated in another way, or not given
+    for same in (b.assign_coords(time=np.linspace(0.05, 39.95, 400)), b.drop_vars("time"), b.drop_vars("trajectory")):
+        xr.testing.assert_identical(residence.confusion(same, b), expected)
+    for other, dim in (
+        (b.isel(trajectory=[1, 0, 2]), "trajectory"),
+        (b.assign_coords(trajectory=[4, 5, 6]), "trajectory"),
+        (b.assign_coords(time=b.time + 0.1), "time"),
+        (b.isel(time=slice(None, None, -1)), "time"),
+    ):
+        for pair in ((b, other), (other, b)):
+            with pytest.raises(ValueError, match=rf"truth.*coordinate `{dim}` differs; select the common part"):
+                residence.confusion(*pair)
+
+
 @pytest.mark.parametrize(
     "assigned, truth, message",
     [
@@ -819,6 +849,13 @@ def test_telegraph__has_the_statistics_of_one(rng):
     assert abs(noise.std() - 0.5) < 5 * 0.5 / np.sqrt(2 * s.size)
     assert abs(np.mean(noise[:, 1:] * noise[:, :-1])) < 5 * 0.25 / np.sqrt(s.size)
     assert found.attrs["rates"] == RATES
+
+
+def test_telegraph__takes_a_seed():
+    found, other = (
+        residence.telegraph(RATES, 40.0, 0.1, noise=1.0, rng=seed) for seed in (5, np.random.default_rng(5))
+    )
+    xr.testing.assert_identical(found, other)
 
 
 def test_telegraph__filtered(rng):
@@ -862,6 +899,9 @@ def test_telegraph__predicts_the_bias_of_a_filtered_assignment(rng):
         ({"n_trajectories": 0}, "n_trajectories"),
         ({"filter_time": 0.1}, r"filter_time.*from 2 to 100.*leave it None"),
         ({"filter_time": 0.25}, r"filter_time.*whole number"),
+        ({"rng": None}, r"rng.*Generator or a seed.*default_rng"),
+        ({"rng": -1}, r"rng.*seed >= 0"),
+        ({"rng": np.random}, r"rng.*Generator"),
     ],
 )
 def test_telegraph__bad_input(rng, change, message):
