@@ -282,7 +282,7 @@ def g2(
 
 def _alone(clicks: NDArray[Any], blocks: Blocks, what: str) -> bool:
     """Whether one of enough blocks has all clicks, with a warning: nothing is left when it is left out."""
-    alone = blocks.enough and np.count_nonzero(clicks) < 2
+    alone = blocks.enough and int(np.count_nonzero(clicks)) < 2
     if alone:
         warnings.warn(
             f"Too little data for a standard error of {what}: one of {blocks.count} independent pieces has all clicks."

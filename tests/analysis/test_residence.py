@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import stats
+from scipy import linalg, stats
 
 from backaction import analysis
 from backaction.analysis import residence
@@ -477,6 +477,34 @@ def test_compare_hidden_markov__finds_the_slip_where_there_is_one(rng):
     dwell = residence.dwell_times(phases, t, method="hmm", n_states=3)
     assert set(np.unique(dwell.state)) == {0, 1}
     assert abs(dwell.mean_0 - 2.5) < 5 * dwell.mean_0_stderr
+
+
+def test_hidden_markov__rates_are_never_negative(rng):
+    """Slips as short as a sample, never passed over: the logarithm of such transitions has negative rates."""
+
+    def fitted(p: np.ndarray) -> tuple[xr.Dataset, np.ndarray]:
+        """What is found, and the transitions that are seen."""
+        edges, place, states = p.cumsum(axis=1), 0, []
+        for u in rng.random(2000):
+            place = int(np.searchsorted(edges[place], u))
+            states.append(place)
+        signal = np.array([0, 2, 1])[states] + 0.05 * rng.standard_normal(2000)
+        seen = np.histogram2d(states[:-1], states[1:], np.arange(-0.5, 3))[0]
+        found = residence.hidden_markov(signal, np.arange(2000.0), n_states=3, kind="signal")
+        return found, seen / seen.sum(axis=1, keepdims=True)
+
+    p = np.array([[0.9, 0, 0.1], [0, 0.9, 0.1], [0.3, 0.3, 0.4]])
+    assert linalg.logm(p)[0, 1] < -0.03
+    with pytest.warns(RuntimeWarning, match=r"no process in continuous time.*finer resolution, or use fewer states"):
+        found, seen = fitted(p)
+    np.testing.assert_allclose(found.rate.sum("to"), 0, atol=1e-15)
+    others = ~np.eye(3, dtype=bool)
+    nearest = np.maximum(linalg.logm(seen), 0)
+    np.testing.assert_allclose(found.rate.values[others], nearest[others], rtol=1e-6)
+    np.testing.assert_array_equal([found.rate[0, 1], found.rate[1, 0]], 0)
+    # nothing to change or to complain of where there are rates
+    found, seen = fitted(linalg.expm([[-0.3, 0.1, 0.2], [0.1, -0.3, 0.2], [0.2, 0.3, -0.5]]))
+    np.testing.assert_allclose(found.rate, linalg.logm(seen), rtol=1e-6)
 
 
 def test_hidden_markov__of_signals(rng):
