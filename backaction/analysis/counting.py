@@ -32,11 +32,18 @@ _BLOCKS = 64  # pieces of records when there are few trajectories
 _CHUNK = 4_000_000  # entries of a table (click, lag) at a time
 
 
+def _real(values: Any, name: str) -> NDArray[Any]:
+    x = finite(np.asarray(values), name)
+    if np.iscomplexobj(x):
+        raise ValueError(f"Argument `{name}` must be real, but is complex.")
+    return x
+
+
 def _times(values: Any) -> NDArray[Any]:
     """Click times as int64 if they are integers, which a float would round beyond 2**53, else as floats."""
-    x = np.asarray(values)
+    x = _real(values, "click_times")
     if x.dtype.kind not in "iu":
-        return finite(np.asarray(x, dtype=float), "click_times")
+        return x.astype(float)
     if x.size and int(x.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"Argument `click_times` must be below 2**63, but reaches {x.max()}; subtract an origin.")
     return x.astype(np.int64)
@@ -57,7 +64,7 @@ def _split(click_times: Any, click_counts: Any, click_starts: Any) -> list[NDArr
                 " `click_counts` is None, but it is not."
             )
     else:
-        times, counts = _times(click_times), finite(np.asarray(click_counts), "click_counts")
+        times, counts = _times(click_times), _real(click_counts, "click_counts")
         if click_starts is not None:
             counts = np.atleast_1d(counts)  # one trajectory may have been selected
         if times.ndim != 1 or counts.ndim != 1 or counts.size == 0:
@@ -77,7 +84,7 @@ def _split(click_times: Any, click_counts: Any, click_starts: Any) -> list[NDArr
                 )
             starts = np.cumsum(counts) - counts
         else:
-            starts = np.atleast_1d(finite(np.asarray(click_starts), "click_starts"))
+            starts = np.atleast_1d(_real(click_starts, "click_starts"))
             whole = starts.shape == counts.shape and not np.any(starts != np.round(starts))
             if not whole or np.any(starts < 0) or np.any(starts + counts > times.size):
                 raise ValueError(
@@ -219,7 +226,7 @@ def g2(
     import xarray as xr
 
     pieces, duration, rounding = _since(_split(click_times, click_counts, click_starts), start, duration)
-    edges = finite(np.asarray(lags, dtype=float), "lags")
+    edges = _real(lags, "lags").astype(float)
     if edges.ndim != 1 or edges.size < 2 or edges[0] < 0 or np.any(np.diff(edges) <= 0) or edges[-1] >= duration:
         raise ValueError(
             "Argument `lags` must be at least two ascending edges in [0, duration), but is"
@@ -317,9 +324,10 @@ def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], float, 
     """Value and standard error of the Fano factor, mean, and the number of blocks."""
     dims = counts.dims if is_labelled(counts) else ()
     if is_labelled(counts) and (len(dims) > 1 or set(dims) & set(TIME_DIMS)):
-        x = as_records(counts, "counts", 1.0).values.astype(float)
+        x = as_records(counts, "counts", 1.0).values
     else:
-        x = finite(np.asarray(getattr(counts, "values", counts), dtype=float), "counts")
+        x = np.asarray(getattr(counts, "values", counts))
+    x = _real(x, "counts").astype(float)
     if x.ndim not in (1, 2) or x.size < 2:
         raise ValueError(
             f"Argument `counts` must have shape (trajectory,) or (trajectory, window), but has shape {x.shape}."

@@ -145,7 +145,7 @@ def compare_hidden_markov(
     import xarray as xr
 
     features, records, _ = _observed(signal, times, kind, discard, axis)
-    if int(folds) != folds or not 2 <= folds <= FEWEST_BLOCKS:
+    if folds % 1 != 0 or not 2 <= folds <= FEWEST_BLOCKS:
         raise ValueError(f"Argument `folds` must be an integer from 2 to {FEWEST_BLOCKS}, but is {folds}.")
     cuts = math.ceil(FEWEST_BLOCKS / len(features))
     if features.shape[1] // cuts < _FEWEST_SAMPLES:

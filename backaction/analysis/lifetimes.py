@@ -175,7 +175,7 @@ def exponentiality(
     x, cut = _lifetimes(dwells, censored)
     if not 0 < level < 1:
         raise ValueError(f"Argument `level` must be in (0, 1), but is {level}.")
-    if int(replicates) != replicates or replicates < 100:
+    if replicates % 1 != 0 or replicates < 100:
         raise ValueError(f"Argument `replicates` must be an integer >= 100, but is {replicates}.")
     ends = int(np.sum(~cut))
     if ends < FEWEST_EXITS:
@@ -240,7 +240,10 @@ def exponentiality(
 
 
 def _lifetimes(dwells: ArrayLike, censored: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    x = finite(np.asarray(dwells, dtype=float), "dwells")
+    x = finite(np.asarray(dwells), "dwells")
+    if np.iscomplexobj(x):
+        raise ValueError("Argument `dwells` must be real times, but is complex.")
+    x = x.astype(float)
     cut = np.zeros(x.shape, dtype=bool) if censored is None else np.asarray(censored)
     if x.ndim != 1 or x.size == 0 or np.any(x <= 0):
         raise ValueError(

@@ -362,9 +362,10 @@ def _residence(
     """Statistics of checked states, or, where one is given, of a fitted model."""
     if not 0 < level < 1:
         raise ValueError(f"Argument `level` must be in (0, 1), but is {level}.")
-    if int(replicates) != replicates or replicates < 100:
+    if replicates % 1 != 0 or replicates < 100:
         raise ValueError(f"Argument `replicates` must be an integer >= 100, but is {replicates}.")
-    if len(labels) != 2 or len(set(labels)) != 2 or not all(isinstance(a, str) and a for a in labels):
+    two = isinstance(labels, (tuple, list)) and len(labels) == 2
+    if not two or labels[0] == labels[1] or not all(isinstance(a, str) and a for a in labels):
         raise ValueError(f"Argument `labels` must be two different names, but is {labels!r}.")
     if filter_time is not None:
         filter_time = positive(filter_time, "filter_time")

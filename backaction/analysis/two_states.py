@@ -229,12 +229,16 @@ def telegraph(
     """
     import xarray as xr
 
+    if np.shape(rates) != (2,):
+        raise ValueError(f"Argument `rates` must be those of leaving state 0 and state 1, but is {rates!r}.")
+    if np.shape(levels) != (2,) or not np.all(np.isfinite(levels)):
+        raise ValueError(f"Argument `levels` must be two finite signals, but is {levels!r}.")
     k0, k1 = positive(rates[0], "rates[0]"), positive(rates[1], "rates[1]")
     duration, dt = positive(duration, "duration"), positive(dt, "dt")
     n = whole_bins(duration, dt, "duration")
     if not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"Argument `noise` must be a standard deviation >= 0, but is {noise}.")
-    if int(n_trajectories) != n_trajectories or n_trajectories < 1:
+    if n_trajectories % 1 != 0 or n_trajectories < 1:
         raise ValueError(f"Argument `n_trajectories` must be an integer >= 1, but is {n_trajectories}.")
     ntraj, rng = int(n_trajectories), _generator(rng)
     first = (rng.random(ntraj) < k0 / (k0 + k1)).astype(np.int8)

@@ -46,6 +46,9 @@ def test_waiting_times__law(rng):
         ([1.0, 1.5], [1], "must be whole numbers that add up to the 2"),
         ([1.0, np.nan], [2], "Argument `click_times` must be finite"),
         ([[1.0, 2.0]], [2], "must be flat"),
+        ([1j, 2.0], [2], "Argument `click_times` must be real"),
+        (["a"], [1], "Argument `click_times` must be numerical"),
+        ([1.0, 1.5], [1.5, 0.5], "must be whole numbers"),
         (np.array([1.0, 2.0]), None, "Argument `click_counts` must be given"),
         ([1.0, 2.0], None, "must be a list of one-dimensional"),
     ],
@@ -275,6 +278,8 @@ def test_fano_factor__arguments():
         analysis.fano_factor([1, -1])
     with pytest.raises(ValueError, match="Argument `counts` must hold clicks"):
         analysis.mandel_q([0, 0, 0])
+    with pytest.raises(ValueError, match="Argument `counts` must be real"):
+        analysis.fano_factor([1j, 1])
     with pytest.raises(ValueError, match="Argument `counts` must be finite"):
         analysis.mandel_q([1.0, np.nan])
     with pytest.raises(ValueError, match="Argument `counts` must have shape"):

@@ -371,6 +371,7 @@ GOOD = {"phase_difference": np.zeros(50), "times": np.arange(50.0)}
         ({"discard": 60.0}, "discard"),
         ({"level": 1.0}, "level"),
         ({"replicates": 10}, r"replicates.*100"),
+        ({"replicates": np.nan}, r"replicates.*integer >= 100.*nan"),
         ({"filter_time": 0.0}, "filter_time"),
         ({"axis": 3}, "axis"),
         ({"axis": "time"}, "axis"),
@@ -388,6 +389,8 @@ def test_dwell_times__bad_input(change, message):
         ([0.0, 0.5, 1.0], {}, r"states.*0, 1 and -1"),
         ([0, -1, 1], {}, r"states.*returns to -1"),
         ([0, 1, 1], {"labels": ("a", "a")}, "labels"),
+        ([0, 1, 1], {"labels": "ab"}, "labels.*two different names"),
+        ([0, 1, 1], {"labels": None}, "labels.*two different names"),
         (xr.DataArray([0, 1, 1], dims="time"), {"axis": "t"}, r"axis.*dim"),
     ],
 )
@@ -553,6 +556,8 @@ def test_hidden_markov__cannot_be_fitted(rng):
         residence.hidden_markov(np.pi * (np.arange(500) % 2), t, n_states=1)
     with pytest.raises(ValueError, match="folds"):
         residence.compare_hidden_markov(rng.normal(size=500), t, folds=1)
+    with pytest.raises(ValueError, match=r"folds.*integer.*nan"):
+        residence.compare_hidden_markov(rng.normal(size=500), t, folds=np.nan)
     with pytest.raises(ValueError, match=r"signal.*20 samples"):
         residence.compare_hidden_markov(rng.normal(size=50), t[:50])
 
@@ -684,6 +689,8 @@ def test_survival_and_exponentiality__bad_input(rng):
             function([1.0, 0.0])
         with pytest.raises(ValueError, match=r"dwells.*NaN"):
             function([1.0, np.nan])
+        with pytest.raises(ValueError, match=r"dwells.*real"):
+            function([1.0, 1j])
         with pytest.raises(ValueError, match=r"dwells.*one axis"):
             function(np.ones((3, 3)))
         with pytest.raises(ValueError, match=r"censored.*each of the 50"):
@@ -702,6 +709,8 @@ def test_survival_and_exponentiality__bad_input(rng):
         residence.exponentiality(good, threshold=-1.0)
     with pytest.raises(ValueError, match="replicates"):
         residence.exponentiality(good, replicates=5)
+    with pytest.raises(ValueError, match=r"replicates.*nan"):
+        residence.exponentiality(good, replicates=np.nan)
     with pytest.warns(analysis.TooLittleDataWarning, match="mean excess"):
         found = residence.exponentiality(good, threshold=100.0, replicates=100)
     assert np.isnan(found.mean_excess)
@@ -921,6 +930,10 @@ def test_telegraph__predicts_the_bias_of_a_filtered_assignment(rng):
     [
         ({"rates": (0.0, 1.0)}, r"rates\[0\]"),
         ({"rates": (1.0, np.nan)}, r"rates\[1\]"),
+        ({"rates": 1.0}, r"rates.*leaving state 0 and state 1"),
+        ({"levels": 1.0}, r"levels.*two finite"),
+        ({"levels": (0.0, np.nan)}, r"levels.*two finite"),
+        ({"n_trajectories": np.nan}, r"n_trajectories.*integer"),
         ({"duration": 10.05}, r"duration.*whole number"),
         ({"dt": 0.0}, "dt"),
         ({"noise": -1.0}, "noise"),
