@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +18,7 @@ else:
     Current = Any
 
 TIME_DIMS = ("bin", "window", "time")
+_LARGEST_DRIFT = 0.01  # steps by which uniform times may be off the straight line
 
 
 def is_labelled(array: Any) -> bool:
@@ -24,18 +26,28 @@ def is_labelled(array: Any) -> bool:
     return hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "values")
 
 
-def finite(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return `array`, or raise ValueError that names it if a value is NaN or infinite."""
-    if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
-        raise ValueError(f"Argument `{name}` must be numerical, but has dtype {array.dtype}.")
-    bad = ~np.isfinite(array)
+def finite(array: ArrayLike, name: str) -> NDArray[Any]:
+    """Return `array` as numbers, or raise ValueError that names it if a value is masked, NaN or infinite."""
+    if np.ma.is_masked(array):  # numpy.asarray would bring what is under the mask to light
+        raise ValueError(
+            f"Argument `{name}` must have no masked values, but has some; fill them, or cut them out first."
+        )
+    x = np.asarray(array)
+    if x.dtype.kind in "mM":
+        raise ValueError(
+            f"Argument `{name}` must be numerical, but has dtype {x.dtype}; convert it to numbers in the unit of"
+            ' 1/rate, e.g. (t - t[0]) / numpy.timedelta64(1, "s").'
+        )
+    if x.dtype.kind not in "biufc":
+        raise ValueError(f"Argument `{name}` must be numerical, but has dtype {x.dtype}.")
+    bad = ~np.isfinite(x)
     if bad.any():
         raise ValueError(
-            f"Argument `{name}` must be finite, but {int(bad.sum())} of its {array.size} values are NaN or"
+            f"Argument `{name}` must be finite, but {int(bad.sum())} of its {x.size} values are NaN or"
             " infinite;"
             " cut these samples out first (a gap is not a zero)."
         )
-    return array
+    return x
 
 
 def positive(value: float, name: str) -> float:
@@ -77,52 +89,101 @@ class Records:
 
 
 def uniform_step(times: NDArray[Any], name: str) -> float:
+    """Step of uniform, ascending times, or ValueError that names `name`."""
+    times = finite(times, name)
     if times.size < 2:
         raise ValueError(
             f"Argument `{name}` must have at least two bins to tell their width, but has {times.size};"
             " give `bin_width`."
         )
-    steps = np.diff(times.astype(float))
-    step = float((times[-1] - times[0]) / (times.size - 1))
-    if not step > 0 or np.max(np.abs(steps - step)) > 1e-6 * step + 1e-12 * float(np.abs(times).max()):
+    # of the precision that the times are given in; whole numbers are exact, but small ones overflow in differences
+    exact = times.dtype.kind in "biu"
+    rounding = 0.0 if exact else 4 * float(np.spacing(np.abs(times).max()))
+    t = times.astype(np.int64 if exact else float)
+    elapsed = (t - t[0]).astype(float)
+    steps, step = np.diff(elapsed), float(elapsed[-1] / (times.size - 1))
+    drift = float(np.max(np.abs(elapsed - step * np.arange(times.size))))
+    uneven = float(np.max(np.abs(steps - step)))
+    if not step > 0 or uneven > 1e-6 * step + rounding or drift > _LARGEST_DRIFT * step + rounding:
         raise ValueError(
             f"Argument `{name}` must be sampled uniformly in ascending time, but its steps run from"
-            f" {steps.min():.6g} to {steps.max():.6g}; resample it."
+            f" {steps.min():.8g} to {steps.max():.8g}; resample it."
+        )
+    if rounding > step / 2:
+        raise ValueError(
+            f"Argument `{name}` must have times that tell one step from two, but they are rounded to {rounding / 4:.2g}"
+            f" with steps of {step:.2g}; subtract the first time in full precision."
         )
     return step
+
+
+def time_dim(array: Any, name: str, axis: int | str = -1, trajectory: Any = "trajectory") -> Any:
+    """The dim of time of a DataArray, which is never that of trajectories.
+
+    `axis` names it, or counts it unless it is the default -1: then it is `bin`, `window` or `time` or, of other dims,
+    the last.
+    """
+    dims = list(array.dims)
+    candidates = [d for d in dims if d != trajectory]
+    if isinstance(axis, str):
+        found: Any = axis
+    elif axis != -1 and -len(dims) <= axis < len(dims):
+        found = dims[axis]
+    elif axis != -1:
+        found = axis
+    else:
+        found = next((d for d in (*TIME_DIMS, *candidates[::-1]) if d in candidates), None)
+    if found not in candidates:
+        raise ValueError(
+            f"Argument `axis` must be a dim of `{name}`, that of time, but is {axis!r}; its dims are {dims}"
+            f"{f', and {trajectory} is none of time' if trajectory in dims else ''}."
+        )
+    return found
+
+
+def _bin_width(array: Any, dim: str, name: str) -> float:
+    """Width of the bins along `dim` of a DataArray, which must follow one another."""
+    times = np.asarray(array.coords[dim].values)
+    if "bin_width" not in array.coords or array.coords["bin_width"].dims != (dim,):
+        return uniform_step(times, name)
+    widths = np.asarray(array.coords["bin_width"].values, dtype=float)  # what `simulate` says of its bins
+    width = float(widths.mean()) if widths.size else math.nan
+    step = uniform_step(times, name) if times.size > 1 else width
+    if np.max(np.abs(widths - step), initial=0.0) > 1e-6 * step:
+        raise ValueError(
+            f"Argument `{name}` must have bins that follow one another, but they are {width:.6g} wide and"
+            f" {step:.6g} apart; average neighbours instead of leaving some out, and give the `bin_width` of averages."
+        )
+    return width
 
 
 def as_records(current: Any, name: str, bin_width: float | None = None, axis: int | str = -1) -> Records:
     """Check a current and bring it to (trajectory, time).
 
-    A DataArray has its time along `bin` (or `window`, `time`, or the dim named by a string `axis`) and its
-    bin width from that coordinate; a plain array has its time along `axis` and needs `bin_width`.
+    A DataArray has its time along `bin` (or `window`, `time`, or the dim that `axis` says) and its bin width from that
+    coordinate; where it says the widths of its bins, too (`simulate`), they must follow one another. A plain array has
+    its time along `axis` and needs `bin_width`.
     """
     start: float | None = None
     others: list[str] = []
     if is_labelled(current):
         dims = list(current.dims)
-        if isinstance(axis, str):
-            time_dim = axis
-        else:
-            time_dim = next((d for d in TIME_DIMS if d in dims), dims[axis] if dims else "")
-        if time_dim not in dims:
-            raise ValueError(f"Argument `axis` must be a dim of `{name}`, but is {time_dim!r}; its dims are {dims}.")
-        others = [d for d in dims if d != time_dim]
+        along = time_dim(current, name, axis)
+        others = [d for d in dims if d != along]
         if len(others) > 1:
             raise ValueError(
                 f"Argument `{name}` must have a time dim and at most one of trajectories, but has dims"
                 f" {dims};"
                 " select one point of the sweep first, with .sel or .isel."
             )
-        values = np.asarray(current.transpose(*others, time_dim).values)
-        if time_dim in current.coords:
-            times = np.asarray(current.coords[time_dim].values)
+        values = finite(current.transpose(*others, along).values, name)
+        if along in current.coords:
+            times = finite(current.coords[along].values, name)
             if bin_width is None:
-                bin_width = uniform_step(times, name)
+                bin_width = _bin_width(current, along, name)
             start = float(times[0]) if times.size else None
     else:
-        values = np.asarray(current)
+        values = finite(current, name)
         if isinstance(axis, str):
             raise ValueError(f"Argument `axis` must be an integer for a plain array, but is {axis!r}.")
         if values.ndim not in (1, 2):
@@ -140,12 +201,48 @@ def as_records(current: Any, name: str, bin_width: float | None = None, axis: in
             " it is the time between neighbouring samples."
         )
     has_trajectories = values.ndim == 2
-    values = finite(np.atleast_2d(values), name)
+    values = np.atleast_2d(values)
     if values.shape[0] == 0 or values.shape[1] == 0:
         raise ValueError(f"Argument `{name}` must not be empty, but has shape {values.shape}.")
     width = positive(bin_width, "bin_width")
     centre = width / 2 if start is None else start
     return Records(values, width, centre, is_labelled(current), has_trajectories, tuple(others))
+
+
+def same_coordinate(a: Any, b: Any, dim: str) -> bool:
+    """Whether two DataArrays have one coordinate `dim`: the same labels, or the same numbers to 1e-6 of their steps."""
+    x, y = np.asarray(a.coords[dim].values), np.asarray(b.coords[dim].values)
+    if x.shape != y.shape or x.size < 2 or "f" not in (x.dtype.kind, y.dtype.kind):
+        return bool(np.array_equal(x, y))
+    return bool(np.max(np.abs(x - y)) <= 1e-6 * np.min(np.abs(np.diff(y))))
+
+
+def need_same_runs(values: Any, like: Any, name: str, dims: Sequence[str]) -> None:
+    """Raise ValueError that names `values` if a coordinate of `dims` that both DataArrays have differs."""
+    for d in dims:
+        if d in values.coords and d in like.coords and not same_coordinate(values, like, d):
+            raise ValueError(
+                f"Argument `{name}` must belong to the same runs as the argument before it, but its coordinate `{d}`"
+                " differs; select the common part first, in one order."
+            )
+
+
+def need_simultaneous(a: Records, b: Records, sources: tuple[Any, Any], names: tuple[str, str]) -> None:
+    """Raise ValueError unless two records have the same trajectories and bins."""
+    if a.shape != b.shape:
+        raise ValueError(
+            f"Argument `{names[1]}` must have the shape {a.shape} (trajectory, time) of `{names[0]}`, but has"
+            f" {b.shape}."
+        )
+    both = a.labelled and b.labelled
+    if not math.isclose(a.bin_width, b.bin_width, rel_tol=1e-6) or (
+        both and abs(a.start - b.start) > 1e-6 * a.bin_width
+    ):
+        raise ValueError(
+            f"Argument `{names[1]}` must have the bins of `{names[0]}`, but its bins differ; align them first."
+        )
+    if both:
+        need_same_runs(sources[1], sources[0], names[1], b.trajectory_dims)
 
 
 def drop_start(records: Records, discard: float) -> Records:
@@ -169,14 +266,14 @@ def as_series(
     if labelled and not isinstance(axis, str) and axis != -1:
         raise ValueError(f"Argument `axis` must be the name of a dim of a DataArray, but is {axis}.")
     if times is None and labelled and values.ndim:
-        dim = axis if isinstance(axis, str) else next((d for d in TIME_DIMS if d in values.dims), values.dims[-1])
+        dim = time_dim(values, name, axis)
         times = values.coords[dim].values if dim in values.coords else None
     if times is None:
         raise ValueError(
             f"Argument `{times_name}` must be given when `{name}` carries no time coordinate, but is None; pass the"
             " times of its samples."
         )
-    t = finite(np.asarray(times, dtype=float), times_name)
+    t = finite(times, times_name)
     if t.ndim != 1 or t.size < 2:
         raise ValueError(
             f"Argument `{times_name}` must be at least two times along one axis, but has shape {t.shape}; of one sample"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import Current, Records, as_records, finite, is_labelled, positive
+from ._arrays import Current, Records, as_records, finite, is_labelled, need_same_runs, positive
 from .uncertainty import (
     Blocks,
     TooLittleDataWarning,
@@ -81,9 +81,9 @@ def _as_states(states: Any, axis: Any) -> _States:
             )
         dims = [d for d in every if d not in own]
         coords = _coords(states, dims)
-        values = np.asarray(states.transpose(*dims, *own).values)
+        values = finite(states.transpose(*dims, *own).values, "states")
     else:
-        values = np.asarray(states)
+        values = finite(states, "states")
         axes = (-2, -1) if axis is None else ((axis,) if np.ndim(axis) == 0 else tuple(axis))
         if (
             len(axes) not in (1, 2)
@@ -98,7 +98,6 @@ def _as_states(states: Any, axis: Any) -> _States:
         values = np.moveaxis(values, axes, tuple(range(-len(axes), 0)))
     if values.size == 0:
         raise ValueError(f"Argument `states` must not be empty, but has shape {values.shape}.")
-    finite(values, "states")
     pure = len(own) == 1
     if not pure and values.shape[-1] != values.shape[-2]:
         raise ValueError(
@@ -123,9 +122,15 @@ def _as_states(states: Any, axis: Any) -> _States:
     return _States(values, pure, dims, coords)
 
 
+def _precision(values: Any) -> float:
+    """Relative rounding of numbers as they were given: double precision but for those in single."""
+    dtype = np.asarray(getattr(values, "values", values)).dtype
+    return float(np.finfo(dtype if dtype.kind in "fc" else float).eps)
+
+
 def _tolerance(values: NDArray[Any]) -> float:
     """The rounding that a long run may have gathered, in the precision of its numbers."""
-    return math.sqrt(np.finfo(values.dtype if values.dtype.kind in "fc" else float).eps)
+    return math.sqrt(_precision(values))
 
 
 def _squared(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -273,16 +278,11 @@ def _as_ensemble(values: Any, name: str, trajectory_axis: int | str | None, like
             rest = [str(d) for d in like.dims if d != axis]
             if set(rest) | {axis} != set(dims):
                 raise ValueError(f"Argument `{name}` must have the dims {list(like.dims)}, but has {dims}.")
-            for d in dims:
-                if d in values.coords and d in like.coords and not np.array_equal(values.coords[d], like.coords[d]):
-                    raise ValueError(
-                        f"Argument `{name}` must belong to the same runs as the argument before it, but its coordinate"
-                        f" `{d}` differs; select the common part first."
-                    )
-        x = np.asarray(values.transpose(axis, *rest).values)
+            need_same_runs(values, like, name, dims)
+        x = finite(values.transpose(axis, *rest).values, name)
         coords = _coords(values, rest)
     else:
-        x = np.asarray(values)
+        x = finite(values, name)
         place = 0 if trajectory_axis is None else trajectory_axis
         if isinstance(place, str) or x.ndim == 0 or not -x.ndim <= place < x.ndim:
             raise ValueError(
@@ -292,7 +292,6 @@ def _as_ensemble(values: Any, name: str, trajectory_axis: int | str | None, like
         rest, coords = [f"quantity_{i}" for i in range(x.ndim - 1)], {}
     if x.size == 0:
         raise ValueError(f"Argument `{name}` must not be empty, but has shape {x.shape}.")
-    finite(x, name)
     return _Ensemble(x if np.iscomplexobj(x) else x.astype(float), rest, coords)
 
 
@@ -388,7 +387,7 @@ def variance_decomposition(
     ------
     ValueError
         If neither or both of `variance` and `square` are given, shapes differ, fewer than two trajectories are given,
-        a variance is negative beyond rounding, or a value is NaN.
+        a variance is negative beyond rounding (in the precision of the arguments), or a value is NaN.
 
     Warns
     -----
@@ -417,7 +416,9 @@ def variance_decomposition(
     scale = float(np.max(_squared(first.values)) + np.max(np.abs(spread)))
     if variance is None:
         spread = spread - _squared(first.values)
-    if spread.min() < -1e-9 * scale:
+    # a difference of squares that were rounded, both of them, as the arguments are
+    rounding = max(_precision(mean), _precision(square if variance is None else variance))
+    if spread.min() < -max(1e-9, 4 * rounding) * scale:
         raise ValueError(
             f"Argument `{name}` must give variances >= 0, but gives {spread.min():.3g}; check that it belongs to the"
             " same observable as `mean`."
@@ -637,8 +638,8 @@ def information_rate(
     -------
     xarray.Dataset
         `information_rate`, `information_rate_stderr` (across trajectories), and `consistent`: False where the rate is
-        negative by more than 5 standard errors, which no law of the records can give. attrs: duration, base,
-        n_trajectories, n_blocks, error_method.
+        negative by more than 5 standard errors (and rounding), which no law of the records can give. attrs: duration,
+        base, n_trajectories, n_blocks, error_method.
 
     Raises
     ------
@@ -662,7 +663,7 @@ def information_rate(
     first = _as_ensemble(log_likelihood, "log_likelihood", trajectory_axis)
     ratio = _real(first.values, "log_likelihood")
     if np.ndim(log_likelihood_reference) == 0:
-        ratio = ratio - finite(np.asarray(float(log_likelihood_reference)), "log_likelihood_reference")
+        reference = finite(np.asarray(float(log_likelihood_reference)), "log_likelihood_reference")
     else:
         name = "log_likelihood_reference"
         second = _as_ensemble(log_likelihood_reference, name, trajectory_axis, log_likelihood)
@@ -671,11 +672,14 @@ def information_rate(
                 f"Argument `{name}` must have the shape of `log_likelihood`, but is {second.values.shape} and not"
                 f" {ratio.shape} (trajectories first)."
             )
-        ratio = ratio - _real(second.values, name)
+        reference = _real(second.values, name)
+    ratio, size = ratio - reference, np.abs(ratio) + np.abs(reference)
+    # what is zero up to rounding is not negative, even where all records round alike
+    rounding = 4 * max(_precision(log_likelihood), _precision(log_likelihood_reference)) * size.mean(axis=0)
     warn_too_few(first.blocks, "the information rate")
     rates = ratio / (duration * log_base)
     rate, stderr = block_mean(rates, first.blocks.lengths), block_stderr(rates, first.blocks.lengths)
-    consistent = ~(rate < -_SIGNIFICANT * stderr)
+    consistent = ~(rate < -_SIGNIFICANT * stderr - rounding / (duration * log_base))
     if not consistent.all():
         warnings.warn(
             f"An information rate is negative by more than {_SIGNIFICANT:g} standard errors: the records were not"
@@ -691,7 +695,7 @@ def information_rate(
 
 
 def _ascending(values: Any, name: str, fewest: int) -> NDArray[np.float64]:
-    grid = finite(np.asarray(values, dtype=float), name)
+    grid = finite(values, name).astype(float)
     if grid.ndim != 1 or grid.size < fewest or np.any(np.diff(grid) <= 0):
         raise ValueError(
             f"Argument `{name}` must be at least {fewest} ascending values, but is"
@@ -868,7 +872,7 @@ def _as_likelihood(
                 )
             parameters = [log_likelihoods.coords[d].values for d in names]
     else:
-        values = np.asarray(log_likelihoods)
+        values = finite(log_likelihoods, "log_likelihoods")
         names = []
         per_record = False
         if parameters is None:

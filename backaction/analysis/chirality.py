@@ -656,7 +656,7 @@ def reversal_rate(
     import xarray as xr
     from scipy import stats
 
-    x = finite(np.asarray(getattr(counts, "values", counts)), "counts")
+    x = finite(getattr(counts, "values", counts), "counts")
     if x.ndim > 1 or x.size == 0:
         raise ValueError(f"Argument `counts` must have shape () or (trajectory,), but has shape {x.shape}.")
     if np.iscomplexobj(x) or np.any(x < 0) or np.any(x != np.round(x)):
@@ -731,15 +731,15 @@ def scaling(
     -------
     xarray.Dataset
         Scalars `delta_N` and `delta_N_stderr`, `decay` = 1/delta_N and `decay_stderr` (closer to Gaussian),
-        `amplitude` A and `amplitude_stderr`, `chi2`, `pvalue`. attrs: fit_range (as given), N_lowest, N_highest
-        (of the points used), n_points, dof, n_saturated (-1: `saturation` not given). delta_N is NaN if counts do not
-        fall.
+        `amplitude` A and `amplitude_stderr` (inf beyond 1e308, with all N far above delta_N), `chi2`, `pvalue`. attrs:
+        fit_range (as given), N_lowest, N_highest (of the points used), n_points, dof, n_saturated (-1: `saturation` not
+        given). delta_N is NaN if counts do not fall.
 
     Raises
     ------
     ValueError
         If fewer than three different N lie in `fit_range`, shapes differ, a value is NaN, an error is not positive,
-        a count negative, or all counts are zero.
+        a count negative, or all counts are zero but those at one end.
 
     Warns
     -----
@@ -758,7 +758,7 @@ def scaling(
 
     arrays: list[NDArray[np.float64]] = []
     for array, name in ((N, "N"), (counts, "counts"), (errors, "errors")):
-        x = finite(np.asarray(array), name)
+        x = finite(array, name)
         if x.ndim != 1 or np.iscomplexobj(x) or (arrays and x.shape != arrays[0].shape):
             raise ValueError(
                 f"Argument `{name}` must be real and one-dimensional, as long as `N`, but has shape {x.shape} and"
@@ -780,6 +780,12 @@ def scaling(
         )
     if np.any(mean < 0) or not np.any(mean > 0):
         raise ValueError("Argument `counts` must be >= 0, and not all zero, in `fit_range`, but is not.")
+    ends = np.unique(size[mean > 0])
+    if ends.size == 1 and ends[0] in (size.min(), size.max()):
+        raise ValueError(
+            f"Argument `counts` must be positive at another N in `fit_range` than its end, N = {ends[0]:g}, but is zero"
+            " there: the steeper the exponential, the better it fits. Record longer, or change `fit_range`."
+        )
     n_saturated = -1
     if saturation is not None:
         n_saturated = int(np.sum(mean > _SATURATED * positive(saturation, "saturation")))
@@ -791,11 +797,12 @@ def scaling(
                 stacklevel=2,
             )
 
-    # start from the line through the logarithms; N about its centre and in units of its spread for condition
-    centre, spread = float(size.mean()), float(np.ptp(size)) / 2
-    z = (size - centre) / spread
+    # start from the line through the logarithms; N about where they are known, and in units of its spread, for
+    # condition
     seen = mean > 0
-    weight = np.where(seen, mean, 0) / error  # of a logarithm, the inverse of its error
+    weight = mean / error  # of a logarithm, the inverse of its error
+    centre, spread = float(np.average(size, weights=(weight / weight.max()) ** 2)), float(np.ptp(size)) / 2
+    z = (size - centre) / spread
     if seen.sum() > 1:
         basis = np.stack([np.ones(z.size), -z], axis=1)[seen] * weight[seen, None]
         start = np.linalg.lstsq(basis, weight[seen] * np.log(mean[seen]), rcond=None)[0]
@@ -813,7 +820,8 @@ def scaling(
     decay, decay_stderr = float(fit.x[1]) / spread, math.sqrt(covariance[1, 1]) / spread
     # ln A = p0 + p1 centre / spread
     gradient = np.array([1.0, centre / spread])
-    amplitude = math.exp(float(gradient @ fit.x))
+    with np.errstate(over="ignore"):
+        amplitude = float(np.exp(gradient @ fit.x))  # at N = 0, which may be far away
     statistic, dof = float(2 * fit.cost), size.size - 2
     if decay < _SIGNIFICANT * decay_stderr:
         warnings.warn(

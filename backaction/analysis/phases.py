@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import Current, Records, as_records, drop_start, finite, is_labelled, positive, whole_bins
+from ._arrays import (
+    Current,
+    Records,
+    as_records,
+    drop_start,
+    finite,
+    is_labelled,
+    need_simultaneous,
+    positive,
+    time_dim,
+    whole_bins,
+)
 from .uncertainty import (
     TooLittleDataWarning,
     block_attrs,
@@ -47,9 +58,9 @@ def demodulate(current: Current, times: ArrayLike | None, frequency: float, phas
     Parameters
     ----------
     current : array_like or xarray.DataArray, shape (..., time)
-        Real or complex, time along the last axis (DataArray: along `bin`).
+        Real or complex, time along the last axis (DataArray: along `bin`, `window` or `time`).
     times : array_like, shape (time,), or None
-        Bin centres. None only for a DataArray: its `bin` coordinate is used.
+        Bin centres. None only for a DataArray: the coordinate of its time is used.
     frequency, phase : float
         Angular frequency (radians per unit of time) and phase (radians).
 
@@ -67,18 +78,19 @@ def demodulate(current: Current, times: ArrayLike | None, frequency: float, phas
         raise ValueError(f"Argument `frequency` must be finite, like `phase`, but they are {frequency} and {phase}.")
     data: Any = current
     labelled = is_labelled(data)
-    values = finite(np.asarray(data.values if labelled else data), "current")
+    values = finite(data.values if labelled else data, "current")
     axis = values.ndim - 1
-    if labelled:
-        axis = data.dims.index("bin") if "bin" in data.dims else axis
-        if times is None and data.dims[axis] in data.coords:
-            times = data.coords[data.dims[axis]].values
+    if labelled and values.ndim:
+        along = time_dim(data, "current")
+        axis = data.dims.index(along)
+        if times is None and along in data.coords:
+            times = data.coords[along].values
     if times is None:
         raise ValueError(
             "Argument `times` must be given when `current` carries no time coordinate, but is None;"
             " pass the bin centres."
         )
-    t = finite(np.asarray(times, dtype=float), "times")
+    t = finite(times, "times").astype(float)
     if values.ndim == 0 or t.shape != (values.shape[axis],):
         raise ValueError(
             f"Argument `times` must have one entry per bin of `current`, but has shape {t.shape};"
@@ -129,7 +141,7 @@ def filter_current(
     -------
     ndarray or xarray.DataArray
         Z, shape (..., window). A DataArray in gives one out, with the dim `window` at the windows' central
-        times (exponential: the moments of evaluation).
+        times (exponential: the moments of evaluation); its units are 1.
 
     Raises
     ------
@@ -148,7 +160,9 @@ def filter_current(
     data: Any = current
     dims = records.trajectory_dims
     coords = {d: data.coords[d] for d in dims if d in data.coords}
-    attrs = dict(data.attrs, filter=kind, filter_window=_window_length(records, window, template))
+    attrs = {**data.attrs, "units": "1", "filter": kind, "filter_window": _window_length(records, window, template)}
+    if "long_name" in attrs:
+        attrs["long_name"] = f"filtered {attrs['long_name']}"
     return xr.DataArray(z, dims=[*dims, "window"], coords={**coords, "window": times}, attrs=attrs)
 
 
@@ -185,7 +199,7 @@ def _filtered(
     else:
         if template is None:
             raise ValueError("Argument `template` must be given for a matched filter, but is None.")
-        taps = finite(np.asarray(template), "template")
+        taps = finite(template, "template")
         if taps.ndim != 1 or not np.any(taps):
             raise ValueError(f"Argument `template` must be a non-zero vector, but has shape {taps.shape}.")
         if window is not None and whole_bins(window, dt, "window") != taps.size:
@@ -275,16 +289,7 @@ def phase_difference(
     """
     a = as_records(current_a, "current_a", bin_width, axis)
     b = as_records(current_b, "current_b", bin_width, axis)
-    if a.shape != b.shape:
-        raise ValueError(
-            f"Argument `current_b` must have the shape {a.shape} (trajectory, time) of `current_a`, but has {b.shape}."
-        )
-    if not math.isclose(a.bin_width, b.bin_width, rel_tol=1e-6) or (
-        a.labelled and b.labelled and abs(a.start - b.start) > 1e-6 * a.bin_width
-    ):
-        raise ValueError(
-            "Argument `current_b` must have the bins of `current_a`, but its bins differ; align them first."
-        )
+    need_simultaneous(a, b, (current_a, current_b), ("current_a", "current_b"))
     for records, name in ((a, "current_a"), (b, "current_b")):
         _need_complex(records, name)
     za, _, _ = _filtered(drop_start(a, discard), window, kind, template, stride)
@@ -438,6 +443,7 @@ def _circular(
     }
     coords: dict[str, Any] = {"harmonic": k}
     if bins is not None:
+        bins = int(bins)
         width = 2 * np.pi / bins
         coords["phase"] = -np.pi + width * (np.arange(bins) + 0.5)
         index = (np.ceil((phi.ravel() + np.pi) / width).astype(np.int64) - 1) % bins  # half-open: (left, right]

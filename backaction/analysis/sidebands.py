@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import Current, Records, as_records, finite, labelled_series, positive
+from ._arrays import (
+    Current,
+    Records,
+    as_records,
+    finite,
+    is_labelled,
+    labelled_series,
+    need_same_runs,
+    need_simultaneous,
+    positive,
+    time_dim,
+    uniform_step,
+)
 from ._hidden import library, quiet
 from .phases import demodulate
 from .residence import assign
@@ -73,17 +85,13 @@ def sideband_powers(
     from scipy.ndimage import correlate1d
 
     one, two = as_records(current_1, "current_1", bin_width), as_records(current_2, "current_2", bin_width)
-    if one.shape != two.shape or abs(one.bin_width - two.bin_width) > 1e-9 * one.bin_width or one.start != two.start:
-        raise ValueError(
-            f"Argument `current_2` must have the shape and times of `current_1`, {one.shape} from {one.start:.6g}, but"
-            f" has {two.shape} from {two.start:.6g}."
-        )
+    need_simultaneous(one, two, (current_1, current_2), ("current_1", "current_2"))
     for name, records in (("current_1", one), ("current_2", two)):
         if not np.iscomplexobj(records.values):
             raise ValueError(f"Argument `{name}` must be complex, the current of a heterodyne detector, but is real.")
     width = one.bin_width
     sigma = positive(filter_time, "filter_time") / width
-    lines = finite(np.asarray(frequencies, dtype=float), "frequencies")
+    lines = finite(frequencies, "frequencies").astype(float)
     if lines.shape != (2,) or np.abs(lines).max() > np.pi / width:
         raise ValueError(
             f"Argument `frequencies` must be two, within ±π/bin width = {np.pi / width:.6g}, but is {frequencies}."
@@ -115,11 +123,11 @@ def calibrate_sidebands(
     Parameters
     ----------
     powers : xarray.Dataset
-        From `sideband_powers`.
+        From `sideband_powers`; its dims in any order.
     phase_difference : array_like or xarray.DataArray, shape (time,) or (trajectory, time)
         Of the same runs, in radians; its states are those of `residence.assign` with `half_width`.
     times : array_like, shape (time,), optional
-        Of `phase_difference`; the coordinate `time` of a DataArray by default.
+        Of `phase_difference`; the coordinate of time of a DataArray by default.
     half_width : float
         In (0, pi/2].
 
@@ -134,24 +142,28 @@ def calibrate_sidebands(
     Raises
     ------
     ValueError
-        If times do not cover those of the powers, shapes do not fit, or a state is visited hardly ever.
+        If times do not cover those of the powers, shapes or trajectories do not fit, samples are missing, or a state is
+        visited hardly ever.
     """
     import xarray as xr
 
-    if hasattr(phase_difference, "dims") and "time" in phase_difference.dims:
-        phase_difference = phase_difference.transpose(..., "time")
-    angle = np.atleast_2d(np.asarray(getattr(phase_difference, "values", phase_difference)))
+    if is_labelled(phase_difference):
+        along = time_dim(phase_difference, "phase_difference")
+        phase_difference = phase_difference.transpose(..., along)
+        need_same_runs(phase_difference, powers, "phase_difference", phase_difference.dims[:-1])
+        if times is None and along in phase_difference.coords:
+            times = phase_difference.coords[along].values
     if times is None:
-        if not (hasattr(phase_difference, "coords") and "time" in phase_difference.coords):
-            raise ValueError("Argument `times` must be given where `phase_difference` has no coordinate `time`.")
-        times = phase_difference.coords["time"].values
-    known = finite(np.asarray(times, dtype=float), "times")
+        raise ValueError("Argument `times` must be given where `phase_difference` has no coordinate of time.")
+    known = finite(times, "times").astype(float)
+    angle = np.atleast_2d(finite(getattr(phase_difference, "values", phase_difference), "phase_difference"))
     z, at = _features(powers), powers["time"].values
     if known.ndim != 1 or angle.shape != (len(z), known.size):
         raise ValueError(
             f"Argument `phase_difference` must have shape ({len(z)}, {known.size}), of the powers' trajectories and of"
             f" `times`, but has {angle.shape}."
         )
+    every = uniform_step(at, "powers")
     step = float(np.median(np.diff(known)))
     if at[0] < known[0] - step or at[-1] > known[-1] + step:
         raise ValueError(
@@ -184,7 +196,7 @@ def calibrate_sidebands(
             "occupation": ("hidden", counts[index] / counts.sum()),
         },
         coords={"hidden": index, "to": index},
-        attrs={**powers.attrs, "every": float(at[1] - at[0]), "half_width": float(half_width)},
+        attrs={**powers.attrs, "every": every, "half_width": float(half_width)},
     )
 
 
@@ -194,7 +206,7 @@ def decode_sidebands(powers: xr.Dataset, calibration: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     powers : xarray.Dataset
-        From `sideband_powers`, with the frequencies, filter and samples of the calibration.
+        From `sideband_powers`, with the frequencies, filter and samples of the calibration; its dims in any order.
     calibration : xarray.Dataset
         From `calibrate_sidebands`, of other runs.
 
@@ -208,7 +220,7 @@ def decode_sidebands(powers: xr.Dataset, calibration: xr.Dataset) -> xr.Dataset:
     ImportError
         If hmmlearn is not installed.
     ValueError
-        If filter, frequencies or samples are not those of the calibration.
+        If filter, frequencies or samples are not those of the calibration, or samples are missing.
     """
     z = _features(powers)
     for name in ("frequencies", "filter_time"):
@@ -217,7 +229,9 @@ def decode_sidebands(powers: xr.Dataset, calibration: xr.Dataset) -> xr.Dataset:
                 f"Argument `powers` must have the `{name}` of the calibration, {calibration.attrs[name]}, but has"
                 f" {powers.attrs[name]}."
             )
-    every = float(np.diff(powers["time"].values[:2])[0])
+    at = powers["time"].values
+    # one sample has no neighbour to be far from
+    every = uniform_step(at, "powers") if at.size > 1 else calibration.attrs["every"]
     if abs(every - calibration.attrs["every"]) > 1e-6 * every:
         raise ValueError(
             f"Argument `powers` must have a sample every {calibration.attrs['every']:.6g}, as the calibration has, but"
@@ -230,7 +244,7 @@ def decode_sidebands(powers: xr.Dataset, calibration: xr.Dataset) -> xr.Dataset:
     with quiet():
         path = hidden[np.stack([model.predict(x) for x in z])]
         probability = np.stack([model.predict_proba(x)[:, hidden < 2].sum(axis=1) for x in z])
-    template = powers["power_0"]
+    template = powers["power_0"].transpose(..., "time")
     state = template.copy(data=(path >= 2).astype(np.int8).reshape(template.shape)).rename("state")
     state.attrs = {"long_name": "0: locked at 0, 1: locked at pi"}
     found = state.to_dataset()
@@ -241,5 +255,5 @@ def decode_sidebands(powers: xr.Dataset, calibration: xr.Dataset) -> xr.Dataset:
 
 def _features(powers: xr.Dataset) -> NDArray[np.float64]:
     """Logarithms, (trajectory, time, feature)."""
-    both = [np.atleast_2d(powers[name].values) for name in ("power_0", "power_pi")]
+    both = [np.atleast_2d(powers[name].transpose(..., "time").values) for name in ("power_0", "power_pi")]
     return np.stack([np.log(finite(p, "powers") + _SOFT) for p in both], axis=-1)

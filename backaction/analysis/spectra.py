@@ -106,6 +106,8 @@ def spectrum(
     values = records.values
     if detrend:
         values = values - values.mean(axis=1, keepdims=True)
+    if not isinstance(window, (str, tuple)):
+        raise ValueError(f"Argument `window` must be the name of a window, but is of type {type(window).__name__}.")
     if window == "boxcar":
         taper = np.ones(n)
     else:
@@ -190,6 +192,28 @@ def _in_band(frequency: NDArray[np.float64], band: tuple[float, float] | None) -
     return inside
 
 
+def _spacing(spec: Any, frequency: NDArray[np.float64], name: str) -> float:
+    """Resolution of a spectrum, of which frequencies may have been selected."""
+    if "segment" in spec.attrs:
+        return 2 * math.pi / float(spec.attrs["segment"])
+    if frequency.size < 2:
+        raise ValueError(f"Argument `{name}` must have two frequencies or the attribute segment; use `spectrum`.")
+    return float(np.min(np.abs(np.diff(frequency))))
+
+
+def _independent(spec: Any, frequency: NDArray[np.float64], step: float, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Independent complex amplitudes at each frequency in use: 1, but of a real current 1/2 at 0 and at the Nyquist
+    frequency, its own mirror image, and 0 below 0 where the mirror image is in use, too.
+    """
+    weight = use.astype(float)
+    if spec.attrs.get("real_current", 0):
+        nyquist = math.pi / spec.attrs["bin_width"] if "bin_width" in spec.attrs else math.inf
+        index = np.rint(frequency / step)
+        weight[(index < 0) & np.isin(-index, index[use])] = 0
+        weight[(index == 0) | (np.abs(np.abs(frequency) - nyquist) < 1e-6 * step)] /= 2
+    return weight
+
+
 def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] | None = None) -> Chi2:
     """Test a measured spectrum against an expected one with the exact law of averaged periodograms.
 
@@ -201,13 +225,12 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
     theorem); segments independent (same condition); neighbouring frequencies independent, which for the
     boxcar holds up to correlations of O(1/N) in the bins N of a segment; `expected` is the expectation for
     this segment length and bin width (finite time, sinc^2, aliases), not the limit of long records. Of a real
-    current the frequencies w >= 0 are used only, because those below repeat them; of a detrended one w = 0 is
-    left out.
+    current a frequency w < 0 is left out where w > 0 repeats it; of a detrended one w = 0 is left out.
 
     Parameters
     ----------
     measured : xarray.Dataset
-        From `spectrum`, window "boxcar".
+        From `spectrum`, window "boxcar"; some of its frequencies may have been selected.
     expected : xarray.Dataset or array_like
         `power(frequency)` at the same frequencies; or an array of them in the same order; or a number.
     band : (float, float), optional
@@ -227,8 +250,10 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
 
     frequency, power = _as_arrays(measured, "measured")
     attrs = measured.attrs
-    if "n_segments" not in attrs:
-        raise ValueError("Argument `measured` must have the attribute n_segments, but has not; use `spectrum`.")
+    for needed in ("n_segments", "bin_width") if attrs.get("real_current", 0) else ("n_segments",):
+        if needed not in attrs:
+            raise ValueError(f"Argument `measured` must have the attribute {needed}, but has not; use `spectrum`.")
+    step = _spacing(measured, frequency, "measured")
     if attrs.get("window", "boxcar") != "boxcar":
         raise ValueError(
             f"Argument `measured` must be a spectrum with a boxcar window, but has {attrs['window']!r}: other"
@@ -237,13 +262,13 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
         )
     if hasattr(expected, "attrs") and hasattr(expected, "data_vars"):
         other, reference = _as_arrays(expected, "expected")
-        if other.shape != frequency.shape or np.max(np.abs(other - frequency)) > 1e-6 * (frequency[1] - frequency[0]):
+        if other.shape != frequency.shape or np.max(np.abs(other - frequency)) > 1e-6 * step:
             raise ValueError(
                 "Argument `expected` must have the frequencies of `measured`, but they differ; evaluate it at"
                 " `measured.frequency`."
             )
     else:
-        reference = finite(np.asarray(expected, dtype=float), "expected")
+        reference = finite(expected, "expected").astype(float)
         if reference.shape not in ((), frequency.shape):
             raise ValueError(
                 f"Argument `expected` must have one value per frequency ({frequency.size}), but has shape"
@@ -253,18 +278,11 @@ def chi2_test(measured: xr.Dataset, expected: Any, *, band: tuple[float, float] 
     if not np.all(reference > 0):
         raise ValueError("Argument `expected` must be positive at all frequencies, but is not (the floor is 1).")
     use = _in_band(frequency, band)
-    step = frequency[1] - frequency[0]
-    zero = np.abs(frequency) < 1e-6 * step
-    shape = np.full(frequency.size, float(attrs["n_segments"]))
     if attrs.get("detrend", 0):
-        use &= ~zero
-    if attrs.get("real_current", 0):
-        # fftshift puts an even transform's Nyquist frequency first, where it is its own mirror image
-        nyquist = np.zeros(frequency.size, dtype=bool)
-        nyquist[0] = frequency.size % 2 == 0
-        shape[zero | nyquist] /= 2
-        use &= (frequency > -1e-6 * step) | nyquist
-    m, ratio = shape[use], power[use] / reference[use]
+        use &= np.abs(frequency) > 1e-6 * step
+    weight = _independent(measured, frequency, step, use)
+    use = weight > 0
+    m, ratio = attrs["n_segments"] * weight[use], power[use] / reference[use]
     if m.size == 0:
         raise ValueError("Argument `band` must leave at least one independent frequency, but leaves none.")
     # normal scores from whichever tail is small; 1e-300 keeps a hopeless bin's score finite
@@ -315,11 +333,11 @@ def noise_floor(spec: xr.Dataset, *, band: tuple[float, float] | None = None) ->
     if band is None:
         use = np.abs(frequency) >= 0.75 * np.abs(frequency).max()
     relative = _relative_error(spec)
-    copies = 2.0 if spec.attrs.get("real_current", 0) and (band is None or band[0] < 0 < band[1]) else 1.0
+    step = _spacing(spec, frequency, "spec")
 
     def mean(mask: NDArray[np.bool_]) -> tuple[float, float]:
         value = float(power[mask].mean())
-        return value, value * relative * math.sqrt(copies / int(mask.sum()))
+        return value, value * relative / math.sqrt(_independent(spec, frequency, step, mask).sum())
 
     floor, stderr = mean(use)
     middle = float(np.median(np.abs(frequency[use])))
@@ -431,9 +449,13 @@ def _read_off(c: NDArray[np.float64], low: float, high: float) -> tuple[float, f
 def _line(spec: xr.Dataset, band: tuple[float, float] | None, floor: float | None, seed: int) -> _Line:
     frequency, power = _as_arrays(spec, "spec")
     level = float(noise_floor(spec)["floor"]) if floor is None else float(floor)
-    relative = _relative_error(spec)
+    relative = max(_relative_error(spec), float(np.finfo(float).eps))  # powers without scatter are rounded still
+    step = _spacing(spec, frequency, "spec")
     inside = _in_band(frequency, band)
     nothing = _Line(math.nan, math.nan, math.nan, np.full((2, 3), np.nan), False, level)
+    # powers of a size that has a square, by a power of two, which leaves every digit as it is
+    unit = 2.0 ** float(np.frexp(max(power.max(), level))[1] - 1)
+    power, level = power / unit, level / unit
 
     # smooth no more than it takes to see the line's outline in the noise
     width = 1
@@ -445,7 +467,7 @@ def _line(spec: xr.Dataset, band: tuple[float, float] | None, floor: float | Non
         if noise < 0.1 * height:
             break
         width = 2 * width + 1
-        if width > max(3, frequency.size // 8):
+        if width > min(max(3, frequency.size // 8), frequency.size):
             warnings.warn(
                 "No line stands clear of the noise: its outline cannot be told at any smoothing. Average more"
                 " segments, or give `band`.",
@@ -457,7 +479,6 @@ def _line(spec: xr.Dataset, band: tuple[float, float] | None, floor: float | Non
     first = top - int(np.argmin(above[top::-1])) + 1 if not above[: top + 1].all() else 0
     last = top + int(np.argmin(above[top:])) - 1 if not above[top:].all() else frequency.size - 1
     points = slice(first, last + 1)
-    step = float(frequency[1] - frequency[0])
     if last + 1 - first < 6:
         warnings.warn(
             f"The line at {frequency[top]:.4g} is not resolved: only {last + 1 - first} frequencies lie on"
@@ -470,7 +491,7 @@ def _line(spec: xr.Dataset, band: tuple[float, float] | None, floor: float | Non
         replicates = np.full((2, 3), np.nan)
         # a uniform law over one spacing has the standard deviation 1/sqrt(12)
         replicates[:, 0] = frequency[top] + step / math.sqrt(24) * np.array([-1, 1])
-        return _Line(float(frequency[top]), float(height), math.nan, replicates, False, level)
+        return _Line(float(frequency[top]), float(height) * unit, math.nan, replicates, False, level * unit)
     centre, scale = (frequency[first] + frequency[last]) / 2, (frequency[last] - frequency[first]) / 2
     x = (frequency[points] - centre) / scale
     # start from a parabola in 1/(smoothed power), which is positive on the region by its choice
@@ -492,9 +513,9 @@ def _line(spec: xr.Dataset, band: tuple[float, float] | None, floor: float | Non
         # the Gamma law with the relative error that was measured
         drawn = mu * rng.gamma(relative**-2, relative**2, x.size)
         replicates[i] = _read_off(_fit(x, drawn, level, c), -1.0, 1.0)
-    replicates *= [scale, 1.0, scale]
+    replicates *= [scale, unit, scale]
     replicates[:, 0] += centre
-    return _Line(centre + scale * position, top_height, scale * full_width, replicates, True, level)
+    return _Line(centre + scale * position, top_height * unit, scale * full_width, replicates, True, level * unit)
 
 
 def peak(
@@ -544,7 +565,7 @@ def peak(
             "position": line.position,
             "position_stderr": float(np.std(line.replicates[:, 0], ddof=1)),
             "height": line.height,
-            "height_stderr": float(np.std(line.replicates[:, 1], ddof=1)),
+            "height_stderr": line.height * float(np.std(line.replicates[:, 1] / line.height, ddof=1)),
         },
         attrs={"resolved": int(line.resolved), "floor": line.floor},
     )

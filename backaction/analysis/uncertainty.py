@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import TIME_DIMS, finite, is_labelled
+from ._arrays import finite, is_labelled, time_dim
 
 if TYPE_CHECKING:
     import xarray as xr
 
 ENOUGH_TRAJECTORIES = 20  # |t| < 1 for 19 degrees of freedom has probability 0.670, close to a Gaussian's 0.683
+_PADDED = 1 << 18  # samples that are transformed at once
 FEWEST_BLOCKS = 8  # relative error of the standard error itself: 1 / sqrt(2 * 7) = 27 %
 
 
@@ -91,7 +92,7 @@ def integrated_autocorrelation_time(values: ArrayLike, *, pooled: bool = False) 
 
 def _memory(values: ArrayLike, pooled: bool) -> tuple[float, float]:
     """`integrated_autocorrelation_time` and its relative standard error."""
-    x = finite(np.asarray(values), "values")
+    x = finite(values, "values")
     if x.ndim not in (1, 2, 3) or x.size == 0:
         raise ValueError(
             "Argument `values` must have shape (time,), (trajectory, time) or (trajectory, time, quantity),"
@@ -106,12 +107,16 @@ def _memory(values: ArrayLike, pooled: bool) -> tuple[float, float]:
         return 1.0, 0.0
     size = 1 << (2 * n - 1).bit_length()
     covariance = np.zeros((nq, n), dtype=complex)
-    for q in range(nq):  # one quantity and trajectory at a time: the padded transforms are the memory
-        mean = x[:, :, q].mean()
-        power = np.zeros(size)
+    together = max(1, _PADDED // size)  # quantities: the padded transforms are the memory
+    for first in range(0, nq, together):
+        part = np.ascontiguousarray(
+            np.moveaxis(x[:, :, first : first + together], 2, 0)
+        )  # (quantity, trajectory, time)
+        part = part - part.mean(axis=(1, 2), keepdims=True)
+        power = np.zeros((len(part), size))
         for k in range(ntraj):
-            power += np.abs(np.fft.fft(x[k, :, q] - mean, size)) ** 2
-        covariance[q] = np.fft.ifft(power)[:n] / (ntraj * np.arange(n, 0, -1))
+            power += np.abs(np.fft.fft(part[:, k], size, axis=1)) ** 2
+        covariance[first : first + together] = np.fft.ifft(power, axis=1)[:, :n] / (ntraj * np.arange(n, 0, -1))
     samples = float(ntraj * n)
     if pooled:
         # quantities that share the sum, by their weights in it
@@ -187,6 +192,12 @@ def _residuals(sums: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
     return np.asarray(d * np.sqrt(n / (n - 1)) / lengths.sum())
 
 
+def _norm(d: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Square root of the sum of squares along the first axis, of numbers of any size."""
+    exponent = np.frexp(np.abs(d).max(axis=0))[1]  # powers of two leave every digit as it is
+    return np.asarray(np.ldexp(np.sqrt(np.sum(np.ldexp(d, -exponent) ** 2, axis=0)), exponent))
+
+
 def block_stderr(sums: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
     """Standard error of `block_mean`; for complex sums of the real part + 1j * of the imaginary part.
 
@@ -197,8 +208,8 @@ def block_stderr(sums: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]
     if lengths.size < FEWEST_BLOCKS:
         return np.full(shape, complex(np.nan, np.nan) if iscomplex else np.nan)
     d = _residuals(sums, lengths)
-    real = np.sqrt(np.sum(d.real**2, axis=0))
-    return np.asarray(real + 1j * np.sqrt(np.sum(d.imag**2, axis=0)) if iscomplex else real)
+    real = _norm(d.real)
+    return np.asarray(real + 1j * _norm(d.imag) if iscomplex else real)
 
 
 def block_covariance(a: NDArray[Any], b: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
@@ -248,7 +259,7 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
         Shape (time,), (trajectory, time), or more axes: those left over are separate quantities. Real or
         complex.
     axis : int or str
-        The axis (dim) of time. Of a DataArray: `bin`, `window` or `time` unless given by name.
+        The axis (dim) of time. Of a DataArray: `bin`, `window` or `time` by default.
     trajectory_axis : int or str, optional
         The axis (dim) of trajectories. Default: the dim `trajectory` of a DataArray; the first other axis of
         a plain array of two or more.
@@ -274,20 +285,23 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
 
     if is_labelled(values):
         dims = [str(d) for d in values.dims]
-        x = np.asarray(values.values)
-        time_dim = axis if isinstance(axis, str) else next((d for d in TIME_DIMS if d in dims), dims[axis])
-        traj_dim = dims[trajectory_axis] if isinstance(trajectory_axis, int) else trajectory_axis
-        if traj_dim is None and "trajectory" in dims:
-            traj_dim = "trajectory"
-        for d, argument in ((time_dim, "axis"), (traj_dim, "trajectory_axis")):
-            if d is not None and d not in dims:
-                raise ValueError(f"Argument `{argument}` must be a dim of `values`, but is {d!r}; its dims are {dims}.")
-        time_axis = dims.index(time_dim)
-        traj = None if traj_dim is None else dims.index(traj_dim)
-        rest = [d for d in dims if d not in (time_dim, traj_dim)]
+        x = finite(values.values, "values")
+        runs: Any = trajectory_axis
+        if isinstance(runs, int) and -len(dims) <= runs < len(dims):
+            runs = dims[runs]
+        elif runs is None and "trajectory" in dims:
+            runs = "trajectory"
+        if runs is not None and runs not in dims:
+            raise ValueError(
+                f"Argument `trajectory_axis` must be a dim of `values`, but is {runs!r}; its dims are {dims}."
+            )
+        along = time_dim(values, "values", axis, runs)
+        time_axis = dims.index(along)
+        traj = None if runs is None else dims.index(runs)
+        rest = [d for d in dims if d not in (along, runs)]
         coords = {d: values.coords[d] for d in rest if d in values.coords}
     else:
-        x = np.asarray(values)
+        x = finite(values, "values")
         if isinstance(axis, str) or isinstance(trajectory_axis, str):
             raise ValueError("Argument `axis` must be an integer for a plain array, but is a name.")
         if x.ndim == 0 or not -x.ndim <= axis < x.ndim:
@@ -305,7 +319,6 @@ def mean_stderr(values: Any, *, axis: int | str = -1, trajectory_axis: int | str
             traj %= x.ndim
         rest = [f"quantity_{i}" for i in range(x.ndim - 1 - (traj is not None))]
         coords = {}
-    finite(x, "values")
     x = np.moveaxis(x, time_axis, 0)
     if traj is None:
         x = x[None]

@@ -277,6 +277,20 @@ def test_variance_decomposition__of_an_amplitude(rng):
     np.testing.assert_allclose(data.conditional, 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_variance_decomposition__in_single_precision(rng, dtype, unit):
+    mean = (unit * rng.uniform(0.5, 1.0, (200, 30))).astype(dtype)
+    square = np.square(np.abs(mean))  # eigenstates, but for rounding
+    data = analysis.variance_decomposition(mean, square=square)
+    assert float(np.abs(data.conditional).max()) < np.finfo("float32").eps * unit**2
+    # what is more than rounding is refused in this precision, and in double precision what is less
+    for wrong in (mean, mean.astype(mean.dtype.newbyteorder("=")).astype("complex128")):
+        lower = square.astype(float) - (2e-6 if wrong is mean else 1e-8) * unit**2
+        with pytest.raises(ValueError, match="Argument `square` must give variances >= 0"):
+            analysis.variance_decomposition(wrong, square=lower)
+
+
 def test_variance_decomposition__arguments():
     mean = xr.DataArray(np.zeros((9, 2)), dims=("trajectory", "time"), coords={"time": [0.0, 1.0]})
     with pytest.raises(ValueError, match="or else `square`, but neither"):
@@ -471,6 +485,17 @@ def test_information_rate__of_clicks_in_a_sweep(rng):
     with pytest.warns(RuntimeWarning, match="negative by more than 5 standard errors"):
         swapped = analysis.information_rate(log_likelihood(1.0), log_likelihood(rates), t)
     assert not swapped.consistent.all()
+
+
+def test_information_rate__is_not_negative_by_rounding():
+    values = np.full(20, 100.3)
+    for reference in (np.nextafter(100.3, 200), np.full(20, (100.3 - 0.1) + 0.1 + 3e-14)):
+        assert np.mean(values - reference) < 0
+        assert bool(analysis.information_rate(values, reference, 2.0).consistent)
+    single = values.astype("float32")
+    assert bool(analysis.information_rate(single, np.nextafter(single, np.float32(200)), 2.0).consistent)
+    with pytest.warns(RuntimeWarning, match="negative by more than"):
+        assert not analysis.information_rate(values, values + 1e-12, 2.0).consistent
 
 
 def test_information_rate__arguments():

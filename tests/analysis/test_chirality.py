@@ -589,6 +589,24 @@ def test_scaling__zero_counts_take_part():
     assert data.attrs["n_points"] == 4
 
 
+def test_scaling__where_zeros_leave_no_exponential():
+    for counts in ([5.0, 0.0, 0.0], [0.0, 0.0, 5.0]):
+        with pytest.raises(ValueError, match="Argument `counts` must be positive at another N"):
+            analysis.scaling([1, 2, 3], counts, [1.0, 0.1, 0.1], (0, 4))
+    with pytest.warns(analysis.TooLittleDataWarning, match="do not fall significantly"):
+        data = analysis.scaling([1, 2, 3], [5.0, 1e-9, 0.0], [1.0, 0.1, 0.1], (0, 4))  # anything above log 50
+    # its error is that of the second count, 1e8 of it
+    np.testing.assert_allclose([data.decay, data.decay_stderr], [np.log(5e9), 1e8], rtol=1e-6)
+
+
+def test_scaling__far_above_delta_N():
+    n = np.arange(1000.0, 1004.0)
+    data = analysis.scaling(n, np.exp(1000 - n), np.full(4, 0.01), (1000, 1003))
+    np.testing.assert_allclose([data.delta_N, data.amplitude], [1.0, np.inf], rtol=1e-9)
+    near = analysis.scaling(n - 1000, np.exp(1000 - n), np.full(4, 0.01), (0, 3))
+    np.testing.assert_allclose(data.delta_N_stderr, near.delta_N_stderr, rtol=1e-9)
+
+
 def test_scaling__no_decay():
     with pytest.warns(analysis.TooLittleDataWarning, match="do not fall significantly"):
         data = analysis.scaling([1, 2, 3], [5.0, 5.1, 5.2], [0.5, 0.5, 0.5], (1, 3))

@@ -125,6 +125,14 @@ def test_filter_current__labels(rng):
     assert analysis.filter_current(other, window=1.0, bin_width=DT, axis="t").dims == ("run", "window")
 
 
+def test_filter_current__amplitudes_are_no_currents(rng):
+    current = labelled(white(rng, 2, 40)).assign_attrs(long_name="current of loss", units="rate^(1/2)", efficiency=0.5)
+    attrs = analysis.filter_current(current, window=0.5).attrs
+    assert attrs["units"] == "1"  # Z = int f I dt with int |f|^2 dt = 1
+    assert attrs["long_name"] == "filtered current of loss"
+    assert attrs["efficiency"] == 0.5
+
+
 @pytest.mark.parametrize("window, allowed", [(0.25, "0.2 and 0.3"), (0.04, "0.1"), (1.001, "1 and 1.1")])
 def test_filter_current__window_of_whole_bins(window, allowed):
     with pytest.raises(ValueError, match=f"Argument `window` must be a whole number.*nearest allowed: {allowed}\\."):
@@ -287,6 +295,11 @@ def test_circular_histogram__is_numpys(rng):
     # errors: scatter of the trajectories' own histograms
     own = np.array([np.histogram(np.angle(np.exp(1j * p)), 12, (-np.pi, np.pi), density=True)[0] for p in phi])
     np.testing.assert_allclose(data.density_stderr, own.std(axis=0, ddof=1) / np.sqrt(30), rtol=1e-9)
+
+
+def test_circular_histogram__bins_are_a_number_of_any_type(rng):
+    phi = rng.uniform(-np.pi, np.pi, (24, 100))
+    xr.testing.assert_identical(analysis.circular_histogram(phi, 12.0), analysis.circular_histogram(phi, 12))
 
 
 def test_circular_histogram__both_ends_are_one_angle():

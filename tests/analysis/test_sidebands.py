@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import multivariate_normal
 
 from backaction.analysis.residence import confusion, telegraph
 from backaction.analysis.sidebands import calibrate_sidebands, decode_sidebands, sideband_powers
@@ -124,4 +125,35 @@ def test_what_does_not_fit_is_refused():
     ]
     for call, name in cases:
         with pytest.raises(ValueError, match=f"Argument `{name}`"):
+            call()
+
+
+def test_dims_come_in_any_order_and_runs_belong_together():
+    one, two, phase, times = currents(7, 0.6)
+    powers = powers_of(one, two).assign_coords(trajectory=np.arange(8))
+    known = xr.DataArray(phase, dims=["trajectory", "time"], coords={"trajectory": np.arange(8), "time": times})
+    model = calibrate_sidebands(powers, known)
+    for order in (("trajectory", "time"), ("time", "trajectory")):
+        turned = powers.transpose(*order)
+        xr.testing.assert_identical(calibrate_sidebands(turned, known.transpose(*order)), model)
+        xr.testing.assert_identical(decode_sidebands(turned, model), decode_sidebands(powers, model))
+    xr.testing.assert_identical(calibrate_sidebands(powers, known.rename(time="bin")), model)
+    with pytest.raises(ValueError, match="Argument `phase_difference` must belong to the same runs"):
+        calibrate_sidebands(powers, known[::-1])
+
+
+def test_single_samples_are_decoded_and_lost_ones_refused():
+    one, two, phase, times = currents(7, 0.6)
+    powers = powers_of(one, two)
+    model = calibrate_sidebands(powers, phase, times)
+    single = decode_sidebands(powers.isel(time=[5]), model)
+    # Bayes' rule for the two hidden states of a telegraph signal
+    z = np.log(np.stack([powers[name].values[:, 5] for name in ("power_0", "power_pi")], axis=1) + 0.5)
+    weight = model["occupation"].values * np.stack(
+        [multivariate_normal(m, c).pdf(z) for m, c in zip(model["level"], model["covariance"], strict=True)], axis=1
+    )
+    np.testing.assert_allclose(single["probability_0"][:, 0], weight[:, 0] / weight.sum(axis=1), rtol=1e-9)
+    gap = powers.isel(time=[0, 1, 2, 7, 8])
+    for call in (lambda: decode_sidebands(gap, model), lambda: calibrate_sidebands(gap, phase, times)):
+        with pytest.raises(ValueError, match="Argument `powers` must be sampled uniformly"):
             call()

@@ -123,6 +123,8 @@ def test_spectrum__arguments():
         analysis.spectrum(np.ones(100))
     with pytest.raises(ValueError, match="Argument `current` must be finite"):
         analysis.spectrum([1.0, np.nan], bin_width=DT)
+    with pytest.raises(ValueError, match="Argument `window` must be the name of a window"):
+        analysis.spectrum(np.ones(100), bin_width=DT, window=np.hanning(100))
 
 
 # --- the law of the periodogram ------------------------------------------------------------------
@@ -142,6 +144,43 @@ def test_chi2_test__p_values_are_uniform(rng, kind, segments):
     assert result.dof == (16 if kind == "heterodyne" else 9)
     assert kstest(p, "uniform").pvalue > 1e-4
     assert abs(np.std(ratio) - 1) < 5 / np.sqrt(400)
+
+
+@pytest.mark.parametrize("segment", [40, 41])
+def test_chi2_test__of_selected_frequencies(rng, segment):
+    """Each frequency that is used has its own law, whichever others were selected."""
+    current = np.sqrt(2) * white(rng, 25, 4 * segment).real
+    data = analysis.spectrum(current, bin_width=DT, segment=segment * DT)
+    highest, even = float(data.frequency[-1]) + 1e-9, segment % 2 == 0
+    for band in (
+        (-30.0, -5.0),
+        (-3.0, -1.0),
+        (1.0, 3.0),
+        (-3.0, 1.0),
+        (highest - 1, 99.0),
+        (-99.0, 99.0),
+        (-99.0, -30.5),
+    ):
+        chosen = data.sel(frequency=slice(*band))
+        w = chosen.frequency.values
+        seen = [x for x in w if x > -1e-9 or -x > w[-1] + 1e-9]  # the others' mirror images are there, too
+        halves = [x for x in seen if abs(x) < 1e-9 or (even and abs(x) > highest)]
+        result = analysis.chi2_test(chosen, 1.0)
+        assert result.dof == len(seen)
+        assert result.ratio_stderr == pytest.approx(1 / np.sqrt(100 * (len(seen) - len(halves) / 2)), rel=1e-12)
+        assert analysis.chi2_test(data, 1.0, band=band) == result
+
+
+def test_chi2_test__of_one_frequency(rng):
+    data = analysis.spectrum(np.sqrt(2) * white(rng, 25, 160).real, bin_width=DT, segment=4.0)
+    for i, shape in ((0, 50), (5, 100), (20, 50), (30, 100)):  # Nyquist, below 0, 0, above 0
+        one = data.isel(frequency=[i])
+        result = analysis.chi2_test(one, one)
+        assert (result.dof, result.ratio) == (1, 1.0)
+        assert result.ratio_stderr == pytest.approx(shape**-0.5, rel=1e-12)
+    del one.attrs["bin_width"]
+    with pytest.raises(ValueError, match="Argument `measured` must have the attribute bin_width"):
+        analysis.chi2_test(one, 1.0)
 
 
 def test_chi2_test__on_a_line(line):
@@ -282,3 +321,49 @@ def test_noise_floor__a_band_with_signal_is_said(line):
         analysis.noise_floor(data, band=(2.0, 6.0))
     with pytest.raises(ValueError, match="Argument `band`"):
         analysis.noise_floor(data, band=(6.0, 2.0))
+
+
+def test_noise_floor__of_selected_frequencies(rng):
+    data = analysis.spectrum(np.sqrt(2) * white(rng, 25, 160).real, bin_width=DT, segment=4.0)
+    data["power"][:], data["power_stderr"][:] = 1.0, 0.1
+    # 39 frequencies of which 19 are seen twice, and w = 0, half of an amplitude
+    for low, high, count in ((-31.0, 31.0, 19.5), (0.01, 31.0, 19.0), (-31.0, -0.01, 19.0), (-99.0, -0.01, 19.5)):
+        found = analysis.noise_floor(data.sel(frequency=slice(low, high)), band=(-99.0, 99.0))
+        assert float(found.floor_stderr) == pytest.approx(0.1 / np.sqrt(count), rel=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_peak_and_linewidth__of_few_frequencies(line, count):
+    _, data = line
+    top = int(np.argmax(data.power.values))
+    few = data.isel(frequency=slice(top, top + count))
+    with pytest.warns(analysis.TooLittleDataWarning, match="not resolved"):
+        found = analysis.peak(few, floor=1.0)
+    assert float(found.position) == float(data.frequency[top])
+    assert float(found.position_stderr) == pytest.approx(2 * np.pi / 40 / np.sqrt(12), rel=1e-9)
+    with pytest.warns(analysis.TooLittleDataWarning, match="not resolved"):
+        assert np.isnan(analysis.linewidth(few, floor=1.0).width)
+
+
+def test_peak_and_linewidth__units_of_the_current(line):
+    """Powers of two change no digit of the analysis, however small or large."""
+    process, _ = line
+    current, _ = process.draw(np.random.default_rng(5), 24, 1600)
+    found = []
+    for unit in (1.0, 2.0**-500, 2.0**500):  # 3e-151
+        data = analysis.spectrum(unit * current, bin_width=DT, segment=20.0)
+        found.append(xr.merge([analysis.peak(data), analysis.linewidth(data)], combine_attrs="drop"))
+        found[-1][["height", "height_stderr"]] /= unit**2
+    for scaled in found[1:]:
+        xr.testing.assert_allclose(scaled, found[0], rtol=1e-9)
+
+
+def test_peak__of_powers_without_scatter(line):
+    process, _ = line
+    current, _ = process.draw(np.random.default_rng(5), 1, 6400)
+    data = analysis.spectrum(current.repeat(20, axis=0), bin_width=DT, segment=640.0)
+    w = data.frequency
+    data["power"] = 1 + 16 / (1 + ((w - 3.0) / 0.5) ** 2)
+    data["power_stderr"][:] = 0.0
+    found = analysis.peak(data, floor=1.0)
+    np.testing.assert_allclose([found.position, found.height], [3, 16], rtol=1e-6)

@@ -177,3 +177,38 @@ def test_jackknife__mean_and_ratio(rng):
     a, b = x.mean(axis=0)
     linear = (x[:, 0] - a) / b - a * (x[:, 1] - b) / b**2
     np.testing.assert_allclose(stderr, linear.std(ddof=1) / np.sqrt(40), rtol=0.02)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_memory__is_a_naive_loop_over_quantities(rng, monkeypatch, pooled):
+    x = ar1(rng, 0.3, 7 * 3, 400).reshape(7, 3, 400).transpose(1, 2, 0)
+    x = x if pooled else x + 1j * x[::-1]
+    monkeypatch.setattr(uncertainty, "_PADDED", 3 * 1024)  # three quantities at once: 3, 3, 1
+    covariance = np.zeros((7, 400), dtype=complex)
+    for q in range(7):
+        d = x[:, :, q] - x[:, :, q].mean()
+        for m in range(400):
+            covariance[q, m] = np.mean(d[:, m:] * d[:, : 400 - m].conj())
+    covariance = covariance.sum(axis=0, keepdims=True) if pooled else covariance
+    longest = 1.0
+    for c in covariance:
+        rho = c / c[0].real
+        tau = 1 + 2 * np.cumsum(np.where(abs(rho) > 3 / np.sqrt(1200), abs(rho), rho.real)) - 2
+        longest = max(longest, tau[np.flatnonzero(np.arange(400) >= 5 * np.maximum(tau, 1))[0]])
+    assert analysis.integrated_autocorrelation_time(x, pooled=pooled) == pytest.approx(longest, rel=1e-9)
+
+
+def test_spectrum_of_few_long_records__is_quick(rng):
+    x = rng.standard_normal((2, 100_000))
+    calls = []
+    original = np.fft.fft
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np.fft, "fft", lambda *args, **options: calls.append(1) or original(*args, **options))
+        analysis.spectrum(x, bin_width=0.1)
+    assert len(calls) < 100  # not one for each of 1562 frequencies
+
+
+def test_mean_stderr__of_a_single_number_is_refused():
+    for value in (3.0, xr.DataArray(3.0)):
+        with pytest.raises(ValueError, match="Argument `axis` must be"):
+            analysis.mean_stderr(value)
