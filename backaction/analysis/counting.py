@@ -33,7 +33,7 @@ _CHUNK = 4_000_000  # entries of a table (click, lag) at a time
 
 
 def _real(values: Any, name: str) -> NDArray[Any]:
-    x = finite(np.asarray(values), name)
+    x = finite(values, name)
     if np.iscomplexobj(x):
         raise ValueError(f"Argument `{name}` must be real, but is complex.")
     return x
@@ -326,7 +326,7 @@ def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], float, 
     if is_labelled(counts) and (len(dims) > 1 or set(dims) & set(TIME_DIMS)):
         x = as_records(counts, "counts", 1.0).values
     else:
-        x = np.asarray(getattr(counts, "values", counts))
+        x = getattr(counts, "values", counts)
     x = _real(x, "counts").astype(float)
     if x.ndim not in (1, 2) or x.size < 2:
         raise ValueError(

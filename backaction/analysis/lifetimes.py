@@ -91,7 +91,7 @@ def survival(
     if times is None:
         t = np.unique(x[~cut])
     else:
-        t = finite(np.asarray(times, dtype=float), "times")
+        t = finite(times, "times").astype(float)
         if t.ndim != 1:
             raise ValueError(f"Argument `times` must be one-dimensional, but has shape {t.shape}.")
     order = np.lexsort((cut, x))  # at ties what ends comes before what is cut off
@@ -240,11 +240,11 @@ def exponentiality(
 
 
 def _lifetimes(dwells: ArrayLike, censored: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    x = finite(np.asarray(dwells), "dwells")
+    x = finite(dwells, "dwells")
     if np.iscomplexobj(x):
         raise ValueError("Argument `dwells` must be real times, but is complex.")
     x = x.astype(float)
-    cut = np.zeros(x.shape, dtype=bool) if censored is None else np.asarray(censored)
+    cut = np.zeros(x.shape, dtype=bool) if censored is None else finite(censored, "censored")
     if x.ndim != 1 or x.size == 0 or np.any(x <= 0):
         raise ValueError(
             f"Argument `dwells` must be positive times along one axis, but is not; its shape is {x.shape}."

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import chirality
-from ._arrays import TIME_DIMS, Records, as_series, decide, drop_start, finite, is_labelled, positive
+from ._arrays import Records, as_series, decide, drop_start, finite, is_labelled, positive, time_dim
 from ._hidden import Fit
 from .hidden_markov import compare_hidden_markov, hidden_markov
 from .lifetimes import FEWEST_EXITS, dwells_in, exponential_mean, exponentiality, survival
@@ -137,7 +137,7 @@ def assign_levels(signal: Any, low: float, high: float, *, axis: int | str = -1)
 
 def _along_time(values: Any, name: str, axis: int | str, rule: Any) -> Any:
     """Apply a rule of (series, time), which returns +1, -1, 0, along the axis of time; 1, 0, -1 in its place."""
-    x = finite(np.asarray(getattr(values, "values", values)), name)
+    x = finite(getattr(values, "values", values), name)
     if np.iscomplexobj(x):
         raise ValueError(f"Argument `{name}` must be real, but is complex; take np.angle or a power first.")
     labelled = is_labelled(values)
@@ -149,7 +149,7 @@ def _along_time(values: Any, name: str, axis: int | str, rule: Any) -> Any:
             )
         axis = list(values.dims).index(axis)
     elif labelled and axis == -1:
-        axis = next((i for i, d in enumerate(values.dims) if d in TIME_DIMS), -1)
+        axis = list(values.dims).index(time_dim(values, name))
     if x.ndim == 0 or x.size == 0 or not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"Argument `axis` must be an axis of `{name}` along which there are samples, but is {axis}; its shape is"

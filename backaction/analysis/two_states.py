@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import Records, as_records, is_labelled, moving_mean, positive, whole_bins
+from ._arrays import Records, as_records, is_labelled, moving_mean, need_same_runs, positive, whole_bins
 from .uncertainty import block_attrs, choose_blocks, warn_too_few
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def confusion(assigned: Any, truth: Any) -> xr.Dataset:
             f"Argument `truth` must have the shape of `assigned`, but has {np.shape(truth)} for {np.shape(assigned)};"
             " bring both to the same times first."
         )
-    _same_samples(assigned, truth, set(records[0].trajectory_dims) & set(records[1].trajectory_dims))
+    if is_labelled(assigned) and is_labelled(truth):
+        need_same_runs(truth, assigned, "truth", [d for d in truth.dims if d in assigned.dims])
     decided = (a >= 0) & (b >= 0)
     cells = np.stack([(decided & (a == i) & (b == j)).astype(float) for j in (0, 1) for i in (0, 1)], axis=-1)
     totals = cells.sum(axis=(0, 1))
@@ -96,22 +97,6 @@ def confusion(assigned: Any, truth: Any) -> xr.Dataset:
         coords={"assigned": [0, 1], "true": [0, 1]},
         attrs={"decided_fraction": float(decided.mean()), **block_attrs(blocks, a.shape[0], a.size)},
     )
-
-
-def _same_samples(assigned: Any, truth: Any, trajectories: set[str]) -> None:
-    """Raise ValueError where coordinates of trajectories differ, or those of time by more than rounding."""
-    if not (is_labelled(assigned) and is_labelled(truth)):
-        return
-    for dim in set(assigned.coords) & set(truth.coords) & set(assigned.dims) & set(truth.dims):
-        x, y = assigned[dim].values, truth[dim].values
-        same = np.array_equal(x, y)
-        if not same and dim not in trajectories and x.size > 1:
-            same = bool(np.max(np.abs(x - y)) <= 1e-6 * np.min(np.abs(np.diff(x))))
-        if not same:
-            raise ValueError(
-                f"Argument `truth` must belong to the samples of `assigned`, but its coordinate `{dim}` differs; select"
-                " the common part first, in the same order."
-            )
 
 
 def deconvolve(occupation: float, confusion: xr.Dataset, *, stderr: float = 0.0) -> xr.Dataset:

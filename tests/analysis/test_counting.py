@@ -273,6 +273,21 @@ def test_fano_factor__dims_tell_which_axis_is_time(rng):
         analysis.fano_factor(array.expand_dims(point=2))
 
 
+def test_masks_are_not_dropped():
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
+    for call in (
+        lambda: analysis.waiting_times([masked]),
+        lambda: analysis.waiting_times(masked, [3]),
+        lambda: analysis.waiting_times([1.0] * 6, masked),
+        lambda: analysis.waiting_times([1.0] * 6, [1, 2, 3], click_starts=masked),
+        lambda: analysis.g2([[1.0]], None, 5.0, masked),
+        lambda: analysis.fano_factor(masked),
+    ):
+        with pytest.raises(ValueError, match=r"Argument `\w+` must have no masked values"):
+            call()
+    np.testing.assert_array_equal(analysis.waiting_times([np.ma.masked_array([1.0, 3.0])]).waiting_time, 2.0)
+
+
 def test_fano_factor__arguments():
     with pytest.raises(ValueError, match="Argument `counts` must not be negative"):
         analysis.fano_factor([1, -1])

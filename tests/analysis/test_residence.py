@@ -90,6 +90,7 @@ def test_assign__axes_and_labels(rng):
     sweep = xr.concat([array, array + 0.5], "point")
     np.testing.assert_array_equal(residence.assign(sweep)[1], residence.assign(phase + 0.5))
     np.testing.assert_array_equal(residence.assign(array.rename(time="t"), axis="t"), expected)
+    np.testing.assert_array_equal(residence.assign(array.rename(time="t").T), expected.T)  # never along trajectories
 
 
 def test_assign_levels__is_a_naive_loop(rng):
@@ -716,6 +717,25 @@ def test_survival_and_exponentiality__bad_input(rng):
     assert np.isnan(found.mean_excess)
     with pytest.raises(ValueError, match=r"label.*'0', '1'.*'pi'"):
         residence.dwells_in(residence.residence_times(np.arange(60) // 5 % 2, np.arange(60.0)), "pi")
+
+
+def test_masks_are_not_dropped():
+    masked, t = np.ma.masked_array(np.arange(40) // 8 % 2, np.arange(40) == 7), np.arange(40.0)
+    for call in (
+        lambda: residence.assign(masked),
+        lambda: residence.assign_levels(masked, 0.3, 0.6),
+        lambda: residence.residence_times(masked, t),
+        lambda: residence.dwell_times(masked, t),
+        lambda: residence.hidden_markov(masked, t),
+        lambda: residence.hidden_markov((masked, t), t, kind="signal"),
+        lambda: residence.confusion(masked, masked),
+        lambda: residence.survival(masked + 1),
+        lambda: residence.survival(t + 1, masked == 1),
+        lambda: residence.survival(t + 1, None, masked),
+        lambda: residence.exponentiality(masked + 1),
+    ):
+        with pytest.raises(ValueError, match=r"Argument `\w+` must have no masked values"):
+            call()
 
 
 # --- potential -------------------------------------------------------------------------------------------
