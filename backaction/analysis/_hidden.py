@@ -166,8 +166,11 @@ class Fit:
         return value
 
     def generator(self) -> NDArray[np.float64]:
-        """Rates of jumps, whose exponential over a sample is the matrix of transitions."""
-        from scipy.linalg import logm
+        """Rates of jumps, whose exponential over a sample is the matrix of transitions, or the nearest that are rates.
+
+        Transitions of two states have rates. Of three they may have none: slips shorter than a sample, say.
+        """
+        from scipy.linalg import expm, logm
 
         p = self.transitions()
         if np.linalg.det(p) <= 0:
@@ -175,7 +178,19 @@ class Fit:
                 "Argument `times` must resolve the residence times, but states jump from sample to sample; record at a"
                 " finer resolution, or use fewer states."
             )
-        return np.asarray(logm(p)).real / self.dt
+        jumps = np.maximum(np.asarray(logm(p)).real, 0.0) * (1 - np.eye(len(p)))
+        jumps -= np.diag(jumps.sum(axis=1))
+        visits = self.stationary()[:, None] * sum(len(s) for s in self.sequences)
+        amiss = np.abs(expm(jumps) - p)
+        if np.any(visits * amiss > 1 + np.sqrt(visits * p * (1 - p))):  # a jump and its counting error
+            warnings.warn(
+                "The hidden Markov model jumps from sample to sample as no process in continuous time does: negative"
+                f" rates are set to 0, which changes probabilities of jumps by up to {amiss.max():.2g}; record at a"
+                " finer resolution, or use fewer states.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return np.asarray(jumps / self.dt)
 
     def rates(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Rates of leaving states 0 and 1, and the covariance of their logarithms."""

@@ -7,16 +7,18 @@ clicks of each trajectory, or as a list with one array of times per trajectory.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import finite
+from ._arrays import TIME_DIMS, as_records, finite, is_labelled
 from .uncertainty import (
     ENOUGH_TRAJECTORIES,
     Blocks,
+    TooLittleDataWarning,
     choose_blocks,
     integrated_autocorrelation_time,
     jackknife,
@@ -30,62 +32,100 @@ _BLOCKS = 64  # pieces of records when there are few trajectories
 _CHUNK = 4_000_000  # entries of a table (click, lag) at a time
 
 
-def _split(click_times: Any, click_counts: Any) -> list[NDArray[np.float64]]:
+def _real(values: Any, name: str) -> NDArray[Any]:
+    x = finite(values, name)
+    if np.iscomplexobj(x):
+        raise ValueError(f"Argument `{name}` must be real, but is complex.")
+    return x
+
+
+def _times(values: Any) -> NDArray[Any]:
+    """Click times as int64 if they are integers, which a float would round beyond 2**53, else as floats."""
+    x = _real(values, "click_times")
+    if x.dtype.kind not in "iu":
+        return x.astype(float)
+    if x.size and int(x.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"Argument `click_times` must be below 2**63, but reaches {x.max()}; subtract an origin.")
+    return x.astype(np.int64)
+
+
+def _split(click_times: Any, click_counts: Any, click_starts: Any) -> list[NDArray[Any]]:
     """One ascending array of times per trajectory."""
     if click_counts is None:
-        if not isinstance(click_times, Sequence):
+        if click_starts is not None or not isinstance(click_times, Sequence):
             raise ValueError(
-                "Argument `click_counts` must be given with a flat array of times, but is None; pass the"
-                " number of"
+                "Argument `click_counts` must be given with a flat array of times, but is None; pass the number of"
                 " clicks of each trajectory, or a list of arrays as `click_times`."
             )
-        pieces = [finite(np.asarray(t, dtype=float), "click_times") for t in click_times]
+        pieces = [_times(t) for t in click_times]
         if not pieces or any(t.ndim != 1 for t in pieces):
             raise ValueError(
                 "Argument `click_times` must be a list of one-dimensional arrays, one per trajectory, when"
                 " `click_counts` is None, but it is not."
             )
     else:
-        times = finite(np.asarray(click_times, dtype=float), "click_times")
-        counts = finite(np.asarray(click_counts), "click_counts")
+        times, counts = _times(click_times), _real(click_counts, "click_counts")
+        if click_starts is not None:
+            counts = np.atleast_1d(counts)  # one trajectory may have been selected
         if times.ndim != 1 or counts.ndim != 1 or counts.size == 0:
             raise ValueError(
                 "Argument `click_times` must be flat, like `click_counts`, but their shapes are"
                 f" {times.shape} and"
                 f" {counts.shape}; select one point of the sweep first."
             )
-        if np.any(counts < 0) or np.any(counts != np.round(counts)) or int(counts.sum()) != times.size:
-            raise ValueError(
-                f"Argument `click_counts` must be whole numbers that add up to the {times.size} times in"
-                f" `click_times`, but add up to {counts.sum():g}."
-            )
-        pieces = np.split(times, np.cumsum(counts.astype(np.int64))[:-1])
+        if np.any(counts < 0) or np.any(counts != np.round(counts)):
+            raise ValueError("Argument `click_counts` must be whole numbers >= 0, but is not.")
+        counts = counts.astype(np.int64)
+        if click_starts is None:
+            if int(counts.sum()) != times.size:
+                raise ValueError(
+                    f"Argument `click_counts` must be whole numbers that add up to the {times.size} times in"
+                    f" `click_times`, but add up to {counts.sum():g}; of selected trajectories pass `click_starts` too."
+                )
+            starts = np.cumsum(counts) - counts
+        else:
+            starts = np.atleast_1d(_real(click_starts, "click_starts"))
+            whole = starts.shape == counts.shape and not np.any(starts != np.round(starts))
+            if not whole or np.any(starts < 0) or np.any(starts + counts > times.size):
+                raise ValueError(
+                    f"Argument `click_starts` must tell where among the {times.size} times in `click_times` the clicks"
+                    " of each trajectory begin, but does not; pass the flat times as they were before the selection."
+                )
+            starts = starts.astype(np.int64)
+        pieces = [times[i : i + n] for i, n in zip(starts, counts, strict=True)]
     for k, t in enumerate(pieces):
-        if np.any(np.diff(t) < 0):
+        if np.any(t[1:] < t[:-1]):
             raise ValueError(f"Argument `click_times` must ascend in each trajectory, but does not in trajectory {k}.")
     return pieces
 
 
-def _inside(pieces: list[NDArray[np.float64]], start: float, duration: float) -> float:
-    """Check that all clicks lie in [start, start + duration]; returns the duration."""
+def _since(pieces: list[NDArray[Any]], start: float, duration: float) -> tuple[list[NDArray[np.float64]], float, float]:
+    """Times since `start`, which must lie in [0, duration]; the duration; by how much rounding may have moved a lag."""
     duration = float(duration)
     if not (math.isfinite(duration) and duration > 0 and math.isfinite(start)):
         raise ValueError(f"Argument `duration` must be positive and finite, but is {duration}.")
-    slack = 1e-9 * max(abs(start), duration)
-    for t in pieces:
-        if t.size and (t[0] < start - slack or t[-1] > start + duration + slack):
+    whole = math.floor(start)
+    # integers are subtracted as such: exact, wherever the origin of time is
+    exact = all(t.dtype.kind == "i" for t in pieces if t.size) and abs(whole) < 2**62
+    since = [(t - whole).astype(float) - float(start - whole) if exact else t - float(start) for t in pieces]
+    # two times, an edge and their sum are rounded by half a unit in the last place each
+    rounding = 4 * float(np.spacing(duration if exact else abs(float(start)) + duration))
+    slack = 1e-9 * duration + rounding
+    for t in since:
+        if t.size and (t[0] < -slack or t[-1] > duration + slack):
             raise ValueError(
-                f"Argument `duration` must cover all clicks, but clicks lie between {t[0]:.6g} and"
-                f" {t[-1]:.6g} while the"
-                f" record runs from {start:.6g} to {start + duration:.6g}; give `start` too if it is not 0."
+                f"Argument `duration` must cover all clicks, but clicks lie between {start + t[0]:.6g} and"
+                f" {start + t[-1]:.6g} while the record runs from {start:.6g} to {start + duration:.6g}; give `start`"
+                " too if it is not 0."
             )
-    return duration
+    return since, duration, rounding
 
 
 def waiting_times(
     click_times: Any,
     click_counts: ArrayLike | None = None,
     *,
+    click_starts: ArrayLike | None = None,
     duration: float | None = None,
     start: float = 0.0,
 ) -> xr.Dataset:
@@ -100,9 +140,12 @@ def waiting_times(
     Parameters
     ----------
     click_times : array_like, shape (click,), or list of array_like
-        Ascending within each trajectory.
+        Ascending within each trajectory. Integers (time tags) are subtracted as integers, without rounding.
     click_counts : array_like of int, shape (trajectory,), optional
         Clicks per trajectory; None if `click_times` is a list.
+    click_starts : array_like of int, shape (trajectory,), optional
+        Where in `click_times` the clicks of each trajectory begin: for a selection of trajectories from a dataset,
+        whose flat times are still those of all. Default: one trajectory after the other.
     duration : float, optional
         Length of every record.
     start : float
@@ -118,19 +161,19 @@ def waiting_times(
     Raises
     ------
     ValueError
-        If times hold NaN, do not ascend, do not match the counts, or lie outside of the record.
+        If times hold NaN, do not ascend, do not match the counts or starts, or lie outside of the record.
     """
     import xarray as xr
 
-    pieces = _split(click_times, click_counts)
-    waits = [np.diff(t) for t in pieces]
+    pieces = _split(click_times, click_counts, click_starts)
+    waits = [np.diff(t).astype(float) for t in pieces]
     data: dict[str, Any] = {
         "waiting_time": ("interval", np.concatenate(waits)),
         "trajectory_index": ("interval", np.repeat(np.arange(len(waits)), [w.size for w in waits])),
     }
     if duration is not None:
-        end = start + _inside(pieces, start, duration)
-        data["censored_time"] = ("censored", np.array([max(0.0, end - t[-1]) for t in pieces if t.size]))
+        since, duration, _ = _since(pieces, start, duration)
+        data["censored_time"] = ("censored", np.array([max(0.0, duration - t[-1]) for t in since if t.size]))
     return xr.Dataset(data, attrs={"n_trajectories": len(pieces), "n_clicks": int(sum(t.size for t in pieces))})
 
 
@@ -140,6 +183,7 @@ def g2(
     duration: float,
     lags: ArrayLike,
     *,
+    click_starts: ArrayLike | None = None,
     start: float = 0.0,
 ) -> xr.Dataset:
     r"""Second-order coherence :math:`g^{(2)}(\tau)` of the clicks of one detector.
@@ -151,12 +195,14 @@ def g2(
 
     Parameters
     ----------
-    click_times, click_counts
+    click_times, click_counts, click_starts
         As in `waiting_times`.
     duration : float
         Length T of every record.
     lags : array_like, shape (bin + 1,)
-        Ascending edges of the lag bins, >= 0 and below `duration`. Values are averages over bins.
+        Ascending edges of the lag bins, >= 0 and below `duration`. Values are averages over bins. A lag on an edge
+        belongs to the bin that begins there, also if it lies below the edge by what rounding of times can do (four
+        units in the last place of the latest time): so bins of time tags do not depend on the tags' unit.
     start : float
         Time at which every record begins.
 
@@ -164,8 +210,8 @@ def g2(
     -------
     xarray.Dataset
         `g2(lag)` at bin centres, `g2_stderr` (jackknife over trajectories if there are 20, else over pieces
-        of them that are long against both the lags and the correlation time), `pairs(lag)`. attrs: rate,
-        n_trajectories, n_clicks, n_blocks, error_method.
+        of them that are long against both the lags and the correlation time; of no pair, that of one),
+        `pairs(lag)`. attrs: rate, n_trajectories, n_clicks, n_blocks, error_method.
 
     Raises
     ------
@@ -175,13 +221,12 @@ def g2(
     Warns
     -----
     TooLittleDataWarning
-        If fewer than 8 independent pieces are left; `g2_stderr` is then NaN.
+        If fewer than 8 independent pieces are left, or one of them has all clicks; `g2_stderr` is then NaN.
     """
     import xarray as xr
 
-    pieces = _split(click_times, click_counts)
-    duration = _inside(pieces, start, duration)
-    edges = finite(np.asarray(lags, dtype=float), "lags")
+    pieces, duration, rounding = _since(_split(click_times, click_counts, click_starts), start, duration)
+    edges = _real(lags, "lags").astype(float)
     if edges.ndim != 1 or edges.size < 2 or edges[0] < 0 or np.any(np.diff(edges) <= 0) or edges[-1] >= duration:
         raise ValueError(
             "Argument `lags` must be at least two ascending edges in [0, duration), but is"
@@ -192,19 +237,19 @@ def g2(
     if total == 0:
         raise ValueError("Argument `click_times` must hold clicks, but is empty: g2 is not defined.")
     centres = (edges[1:] + edges[:-1]) / 2
-    blocks, per_trajectory = _time_blocks(pieces, duration, start, float(edges[-1]))
+    blocks, per_trajectory = _time_blocks(pieces, duration, float(edges[-1]))
     warn_too_few(blocks, "g2")
     length = duration / per_trajectory
     pairs = np.zeros((blocks.count, centres.size))
     clicks = np.zeros(blocks.count)
     for k, t in enumerate(pieces):
         # a pair belongs to the piece of its first click
-        owner = np.clip(((t - start) / length).astype(np.int64), 0, per_trajectory - 1)
+        owner = np.clip((t / length).astype(np.int64), 0, per_trajectory - 1)
         clicks[k * per_trajectory : (k + 1) * per_trajectory] = np.bincount(owner, minlength=per_trajectory)
         rows = max(1, _CHUNK // edges.size)
         for i in range(0, t.size, rows):
             here = t[i : i + rows]
-            place = np.searchsorted(t, here[:, None] + edges)
+            place = np.searchsorted(t, here[:, None] + (edges - rounding))
             place = np.maximum(place, np.arange(i, i + here.size)[:, None] + 1)  # not with itself
             np.add.at(pairs, k * per_trajectory + owner[i : i + rows], np.diff(place, axis=1))
     # time in a piece from which the lag still ends within the record
@@ -216,7 +261,14 @@ def g2(
         n = centres.size
         return np.asarray(mean[..., 1 : n + 1] / (mean[..., :1] ** 2 * mean[..., n + 1 :]))
 
-    estimate, stderr = jackknife(np.hstack([clicks[:, None], pairs, exposure]), lengths, value)
+    with np.errstate(divide="ignore", invalid="ignore"):  # without the only piece that has clicks: seen to below
+        estimate, stderr = jackknife(np.hstack([clicks[:, None], pairs, exposure]), lengths, value)
+    if _alone(clicks, blocks, "g2"):
+        stderr = np.full(centres.size, math.nan)
+    elif blocks.enough:
+        # no pair says "less than about one", not "exactly none"
+        expected = (total / (len(pieces) * duration)) ** 2 * exposure.sum(axis=0)
+        stderr = np.where(pairs.any(axis=0), stderr, 1 / expected)
     return xr.Dataset(
         {
             "g2": ("lag", estimate),
@@ -235,7 +287,20 @@ def g2(
     )
 
 
-def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, start: float, reach: float) -> tuple[Blocks, int]:
+def _alone(clicks: NDArray[Any], blocks: Blocks, what: str) -> bool:
+    """Whether one of enough blocks has all clicks, with a warning: nothing is left when it is left out."""
+    alone = blocks.enough and int(np.count_nonzero(clicks)) < 2
+    if alone:
+        warnings.warn(
+            f"Too little data for a standard error of {what}: one of {blocks.count} independent pieces has all clicks."
+            " Standard errors are NaN; record longer, or more trajectories.",
+            TooLittleDataWarning,
+            stacklevel=3,
+        )
+    return alone
+
+
+def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, reach: float) -> tuple[Blocks, int]:
     """Whole trajectories if there are enough of them, else equal pieces, 10 times as long as memory and
     `reach`.
     """
@@ -246,7 +311,7 @@ def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, start: floa
         # memory from counts in bins of about one click
         total = sum(t.size for t in pieces)
         n = int(np.clip(total // ntraj, 16, 1 << 20))
-        edges = np.linspace(start, start + duration, n + 1)
+        edges = np.linspace(0, duration, n + 1)
         tau = integrated_autocorrelation_time(np.array([np.histogram(t, edges)[0] for t in pieces]))
         longest = max(10 * tau * duration / n, 10 * reach)
         per_trajectory = max(1, min(int(duration // longest), math.ceil(_BLOCKS / ntraj)))
@@ -255,9 +320,14 @@ def _time_blocks(pieces: list[NDArray[np.float64]], duration: float, start: floa
     return Blocks(np.arange(count), ones, "trajectories" if per_trajectory == 1 else "blocks", tau), per_trajectory
 
 
-def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Value and standard error of the Fano factor, and the number of blocks."""
-    x = finite(np.asarray(getattr(counts, "values", counts), dtype=float), "counts")
+def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], float, int]:
+    """Value and standard error of the Fano factor, mean, and the number of blocks."""
+    dims = counts.dims if is_labelled(counts) else ()
+    if is_labelled(counts) and (len(dims) > 1 or set(dims) & set(TIME_DIMS)):
+        x = as_records(counts, "counts", 1.0).values
+    else:
+        x = getattr(counts, "values", counts)
+    x = _real(x, "counts").astype(float)
     if x.ndim not in (1, 2) or x.size < 2:
         raise ValueError(
             f"Argument `counts` must have shape (trajectory,) or (trajectory, window), but has shape {x.shape}."
@@ -281,8 +351,11 @@ def _counts(counts: Any, kind: str) -> tuple[NDArray[Any], NDArray[Any], int]:
     def fano(mean: NDArray[Any]) -> NDArray[Any]:
         return np.asarray((mean[..., 1] - mean[..., 0] ** 2) / (mean[..., 0] + shift))
 
-    value, stderr = jackknife(sums, blocks.lengths, fano)
-    return value * (n / (n - 1)), stderr, blocks.count  # unbiased variance
+    with np.errstate(divide="ignore", invalid="ignore"):  # as in g2
+        value, stderr = jackknife(sums, blocks.lengths, fano)
+    if _alone(blocks.sums(x), blocks, kind):
+        stderr = np.full(stderr.shape, math.nan)
+    return value * (n / (n - 1)), stderr, float(shift), blocks.count  # unbiased variance
 
 
 def fano_factor(counts: Any) -> xr.Dataset:
@@ -292,7 +365,8 @@ def fano_factor(counts: Any) -> xr.Dataset:
     ----------
     counts : array_like or xarray.DataArray, shape (trajectory,) or (trajectory, window)
         Clicks in windows of equal length. One-dimensional entries count as independent (one per trajectory);
-        windows of the same record go along the second axis, and their correlation is allowed for.
+        windows of the same record go along the second axis, and their correlation is allowed for. A DataArray has
+        them along `window` (or `bin`, `time`), wherever that stands.
 
     Returns
     -------
@@ -307,12 +381,11 @@ def fano_factor(counts: Any) -> xr.Dataset:
     Warns
     -----
     TooLittleDataWarning
-        If fewer than 8 independent pieces are left; the standard error is then NaN.
+        If fewer than 8 independent pieces are left, or one of them has all clicks; the standard error is then NaN.
     """
     import xarray as xr
 
-    value, stderr, blocks = _counts(counts, "the Fano factor")
-    mean = float(np.mean(np.asarray(getattr(counts, "values", counts), dtype=float)))
+    value, stderr, mean, blocks = _counts(counts, "the Fano factor")
     return xr.Dataset({"fano": float(value), "fano_stderr": float(stderr), "mean": mean}, attrs={"n_blocks": blocks})
 
 

@@ -61,8 +61,9 @@ def hidden_markov(
     xarray.Dataset
         `state` (trajectory, time), of the most likely path (int8: 0, 1, and 2 for the slip); `probability` (...,
         hidden), of the states given all samples; `rate` (hidden, to) of jumps per unit of time, minus the total on the
-        diagonal; `rate_stderr` (for two states; NaN on the diagonal and for three); `density` (hidden, phase), of
-        phases per radian, or `level` (hidden, feature), the means of signals; `occupation` (hidden), stationary.
+        diagonal (of three states the nearest rates to what was fitted to jumps from sample to sample, none negative);
+        `rate_stderr` (for two states; NaN on the diagonal and for three); `density` (hidden, phase), of phases per
+        radian, or `level` (hidden, feature), the means of signals; `occupation` (hidden), stationary.
         attrs: log_likelihood, iterations, n_states, kind.
 
     Raises
@@ -76,13 +77,14 @@ def hidden_markov(
     Warns
     -----
     RuntimeWarning
-        If the fit has not converged.
+        If the fit has not converged, or three states jump from sample to sample as by no rates.
 
     Notes
     -----
     Rabiner, Proc. IEEE 77, 257 (1989); fitted by expectation maximisation with hmmlearn, from a start that is found
-    without random numbers. Standard errors of rates: from the curvature of the likelihood or, from 20 trajectories on,
-    the scatter of its slopes over trajectories; distributions of samples are taken as known.
+    without random numbers. Rates from transitions: Israel, Rosenthal and Wei, Math. Finance 11, 245 (2001). Standard
+    errors of rates: from the curvature of the likelihood or, from 20 trajectories on, the scatter of its slopes over
+    trajectories; distributions of samples are taken as known.
     """
     features, records, source = _observed(signal, times, kind, discard, axis)
     fit = Fit(features, records.bin_width, n_states, kind)
@@ -143,7 +145,7 @@ def compare_hidden_markov(
     import xarray as xr
 
     features, records, _ = _observed(signal, times, kind, discard, axis)
-    if int(folds) != folds or not 2 <= folds <= FEWEST_BLOCKS:
+    if folds % 1 != 0 or not 2 <= folds <= FEWEST_BLOCKS:
         raise ValueError(f"Argument `folds` must be an integer from 2 to {FEWEST_BLOCKS}, but is {folds}.")
     cuts = math.ceil(FEWEST_BLOCKS / len(features))
     if features.shape[1] // cuts < _FEWEST_SAMPLES:

@@ -69,8 +69,9 @@ def survival(
     Returns
     -------
     xarray.Dataset
-        `survival(time)`, `survival_low`, `survival_high` (of log(-log S); Clopper and Pearson's where S is 1 or 0, of
-        those at risk and of those that ended), `at_risk`. attrs: n_dwells, n_censored, level.
+        `survival(time)`, `survival_low`, `survival_high` (products of Beta distributions: Clopper and Pearson's where
+        none is cut off, wider where few are left to tell, and from 0 up once none is), `at_risk`. attrs: n_dwells,
+        n_censored, level.
 
     Raises
     ------
@@ -79,10 +80,10 @@ def survival(
 
     Notes
     -----
-    `scipy.stats.ecdf`; Kalbfleisch and Prentice, The Statistical Analysis of Failure Time Data (2002), section 1.4.
+    Kalbfleisch and Prentice, The Statistical Analysis of Failure Time Data (2002), section 1.4. Intervals: Fay,
+    Brittain and Proschan, Biostatistics 14, 723 (2013), by the method of moments.
     """
     import xarray as xr
-    from scipy import stats
 
     x, cut = _lifetimes(dwells, censored)
     if not 0 < level < 1:
@@ -90,23 +91,27 @@ def survival(
     if times is None:
         t = np.unique(x[~cut])
     else:
-        t = finite(np.asarray(times, dtype=float), "times")
+        t = finite(times, "times").astype(float)
         if t.ndim != 1:
             raise ValueError(f"Argument `times` must be one-dimensional, but has shape {t.shape}.")
-    curve = stats.ecdf(stats.CensoredData.right_censored(x, cut)).sf
-    s = np.asarray(curve.evaluate(t))
-    at_risk = np.sum(x[:, None] >= t, axis=0)
-    low, high = np.zeros(t.size), np.ones(t.size)
-    with warnings.catch_warnings():
-        # scipy says so where an interval is not defined, which is seen to below
-        warnings.simplefilter("ignore", RuntimeWarning)
-        interval = curve.confidence_interval(level, method="log-log")
-        low, high = np.asarray(interval.low.evaluate(t)), np.asarray(interval.high.evaluate(t))
-    tail = (1 - level) / 2
-    unknown = ~np.isfinite(low) | ~np.isfinite(high) | (s >= 1) | (s <= 0)
-    risk = np.maximum(at_risk, 1)
-    low = np.where(unknown, np.where(s >= 1, tail ** (1 / risk), 0.0), low)
-    high = np.where(unknown, np.where(s >= 1, 1.0, 1 - tail ** (1 / np.sum(~cut))), high)
+    order = np.lexsort((cut, x))  # at ties what ends comes before what is cut off
+    x, ended = x[order], ~cut[order]
+    gone, at_risk = np.searchsorted(x, t, side="right"), x.size - np.searchsorted(x, t)
+    y = np.arange(x.size, 0, -1)  # seen until each end
+
+    def product(logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of ends up to each time, less 1."""
+        return np.expm1(np.append(0.0, np.cumsum(np.where(ended, logarithms, 0.0)))[gone])
+
+    s = np.append(1.0, np.cumprod(np.where(ended, 1 - 1 / y, 1.0)))[gone]
+    # Survival is distributed as a product of Beta(y, 1), of ends, and for the lower end of one more, as if the next one
+    # of those left ended now. These products are Beta again, by mean and variance: exactly where none is cut off.
+    tail, left = (1 - level) / 2, x.size - gone
+    loss, spread = -product(-np.log1p(1 / y)), product(np.log1p(1 / (y * (y + 2.0))))  # 1 - mean, variance / mean^2
+    n = np.maximum(left, 1)
+    high = _beta(loss, spread, 1 - tail)
+    low = _beta((1 + loss * n) / (n + 1), spread + (1 + spread) / (n * (n + 2.0)), tail)
+    low = np.where(left > 0, low, 0.0)
     return xr.Dataset(
         {
             "survival": ("time", s),
@@ -170,7 +175,7 @@ def exponentiality(
     x, cut = _lifetimes(dwells, censored)
     if not 0 < level < 1:
         raise ValueError(f"Argument `level` must be in (0, 1), but is {level}.")
-    if int(replicates) != replicates or replicates < 100:
+    if replicates % 1 != 0 or replicates < 100:
         raise ValueError(f"Argument `replicates` must be an integer >= 100, but is {replicates}.")
     ends = int(np.sum(~cut))
     if ends < FEWEST_EXITS:
@@ -235,8 +240,11 @@ def exponentiality(
 
 
 def _lifetimes(dwells: ArrayLike, censored: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    x = finite(np.asarray(dwells, dtype=float), "dwells")
-    cut = np.zeros(x.shape, dtype=bool) if censored is None else np.asarray(censored)
+    x = finite(dwells, "dwells")
+    if np.iscomplexobj(x):
+        raise ValueError("Argument `dwells` must be real times, but is complex.")
+    x = x.astype(float)
+    cut = np.zeros(x.shape, dtype=bool) if censored is None else finite(censored, "censored")
     if x.ndim != 1 or x.size == 0 or np.any(x <= 0):
         raise ValueError(
             f"Argument `dwells` must be positive times along one axis, but is not; its shape is {x.shape}."
@@ -249,6 +257,15 @@ def _lifetimes(dwells: ArrayLike, censored: ArrayLike | None) -> tuple[NDArray[n
     if cut.all():
         raise ValueError("Argument `censored` must leave one dwell time that ends, but all are cut off; record longer.")
     return x, cut
+
+
+def _beta(loss: NDArray[np.float64], spread: NDArray[np.float64], p: float) -> NDArray[np.float64]:
+    """Quantiles of Beta distributions of which 1 - mean and variance / mean^2 are given; 1 where both are 0."""
+    from scipy import special
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = loss / ((1 - loss) * spread) - 1
+        return np.where(loss > 0, special.betaincinv(total * (1 - loss), total * loss, p), 1.0)
 
 
 def _kaplan_meier(x: NDArray[np.float64], cut: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import chirality
-from ._arrays import TIME_DIMS, Records, as_series, decide, drop_start, finite, is_labelled, positive
+from ._arrays import Records, as_series, decide, drop_start, finite, is_labelled, positive, time_dim
 from ._hidden import Fit
 from .hidden_markov import compare_hidden_markov, hidden_markov
 from .lifetimes import FEWEST_EXITS, dwells_in, exponential_mean, exponentiality, survival
@@ -58,6 +58,8 @@ Method = Literal["hysteresis", "hmm"]
 
 _REPLICATES = 2000  # bootstrap: an end of a 95 % interval is known to 0.06 standard errors
 _ENOUGH_EXITS = 20  # below, resampled counts are too coarse for an interval
+_LEAST_ERROR = 0.25  # of a replicate, in errors of the data: less is rare, unless most units are alike
+_ROUNDING = 1e-9  # of logarithms: where all units are alike, errors are this or less
 _SHORT = 0.05  # fraction of dwell times shorter than the filter above which it warns
 
 
@@ -130,12 +132,12 @@ def assign_levels(signal: Any, low: float, high: float, *, axis: int | str = -1)
     low, high = float(low), float(high)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"Argument `low` must be at most `high`, both finite, but is {low} with {high}.")
-    return _along_time(signal, "signal", axis, lambda x: decide(x - (low + high) / 2, (high - low) / 2))
+    return _along_time(signal, "signal", axis, lambda x: decide((x > high) * 1.0 - (x < low), 0.0))
 
 
 def _along_time(values: Any, name: str, axis: int | str, rule: Any) -> Any:
     """Apply a rule of (series, time), which returns +1, -1, 0, along the axis of time; 1, 0, -1 in its place."""
-    x = finite(np.asarray(getattr(values, "values", values)), name)
+    x = finite(getattr(values, "values", values), name)
     if np.iscomplexobj(x):
         raise ValueError(f"Argument `{name}` must be real, but is complex; take np.angle or a power first.")
     labelled = is_labelled(values)
@@ -147,7 +149,7 @@ def _along_time(values: Any, name: str, axis: int | str, rule: Any) -> Any:
             )
         axis = list(values.dims).index(axis)
     elif labelled and axis == -1:
-        axis = next((i for i, d in enumerate(values.dims) if d in TIME_DIMS), -1)
+        axis = list(values.dims).index(time_dim(values, name))
     if x.ndim == 0 or x.size == 0 or not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"Argument `axis` must be an axis of `{name}` along which there are samples, but is {axis}; its shape is"
@@ -268,7 +270,8 @@ def residence_times(
     - "gamma", with fewer exits: dwell times are independent and exponential. Without any exit only the lower end of a
       mean is known.
 
-    Both bootstraps are studentised, of the logarithms.
+    Both bootstraps are studentised, of the logarithms, with at least a quarter of the data's error: visits of a clock
+    are nearly all alike. Where all of them are, intervals have no width; times are known to `resolution` at best.
 
     Parameters
     ----------
@@ -359,9 +362,10 @@ def _residence(
     """Statistics of checked states, or, where one is given, of a fitted model."""
     if not 0 < level < 1:
         raise ValueError(f"Argument `level` must be in (0, 1), but is {level}.")
-    if int(replicates) != replicates or replicates < 100:
+    if replicates % 1 != 0 or replicates < 100:
         raise ValueError(f"Argument `replicates` must be an integer >= 100, but is {replicates}.")
-    if len(labels) != 2 or len(set(labels)) != 2 or not all(isinstance(a, str) and a for a in labels):
+    two = isinstance(labels, (tuple, list)) and len(labels) == 2
+    if not two or labels[0] == labels[1] or not all(isinstance(a, str) and a for a in labels):
         raise ValueError(f"Argument `labels` must be two different names, but is {labels!r}.")
     if filter_time is not None:
         filter_time = positive(filter_time, "filter_time")
@@ -495,7 +499,8 @@ def _bootstrap(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Standard error and ends, relative to the value, of logarithms of products of powers of sums over units.
 
-    Studentised: errors of the replicates are found, too, so that skewed sums of few units get their interval.
+    Studentised: errors of the replicates are found, too, so that skewed sums of few units get their interval. They are
+    bounded from below, as all units of a replicate may be alike, and ends would be infinite.
     """
     n, nq = units.shape
     rng = np.random.default_rng(seed)
@@ -513,7 +518,7 @@ def _bootstrap(
     value, error = (x[0] for x in logarithms(extended.sum(axis=0, keepdims=True)))
     with np.errstate(divide="ignore", invalid="ignore"):
         replicate, its_error = logarithms(np.concatenate(drawn))
-        t = (replicate - value) / its_error
+        t = (replicate - value) / np.maximum(its_error, np.maximum(_LEAST_ERROR * error, _ROUNDING))
     ends = np.array([np.quantile(x[~np.isnan(x)], [tail, 1 - tail], method="inverted_cdf") for x in t.T])
     return error * math.sqrt(n / (n - 1)), -ends[:, 1] * error, -ends[:, 0] * error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import Records, is_labelled, moving_mean, positive, whole_bins
+from ._arrays import Records, as_records, is_labelled, moving_mean, need_same_runs, positive, whole_bins
 from .uncertainty import block_attrs, choose_blocks, warn_too_few
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def confusion(assigned: Any, truth: Any) -> xr.Dataset:
     Parameters
     ----------
     assigned, truth : array_like or xarray.DataArray, shape (time,) or (trajectory, time)
-        States 0 and 1 at the same times; samples at which either is -1 are left out.
+        States 0 and 1 at the same times; samples at which either is -1 are left out. A DataArray has its time along
+        `bin`, `window` or `time`, and the coordinates of two must be the same.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def confusion(assigned: Any, truth: Any) -> xr.Dataset:
     Raises
     ------
     ValueError
-        If states are others than 0, 1, -1, shapes differ, or a state does not occur in `truth`.
+        If states are others than 0, 1, -1, shapes or coordinates differ, or a state does not occur in `truth`.
 
     Warns
     -----
@@ -44,22 +45,20 @@ def confusion(assigned: Any, truth: Any) -> xr.Dataset:
     """
     import xarray as xr
 
-    a, b = (np.asarray(getattr(x, "values", x)) for x in (assigned, truth))
-    if is_labelled(assigned) and is_labelled(truth):
-        b = truth.transpose(*assigned.dims).values if set(truth.dims) == set(assigned.dims) else b
+    if is_labelled(assigned) and is_labelled(truth) and set(truth.dims) == set(assigned.dims):
+        truth = truth.transpose(*assigned.dims)  # whatever their names
+    records = as_records(assigned, "assigned", 1.0), as_records(truth, "truth", 1.0)
+    a, b = (r.values for r in records)
     for x, name in ((a, "assigned"), (b, "truth")):
-        if x.ndim not in (1, 2) or x.size == 0:
-            raise ValueError(
-                f"Argument `{name}` must have shape (time,) or (trajectory, time), but has shape {x.shape}."
-            )
         if not np.isin(x, (-1, 0, 1)).all():
             raise ValueError(f"Argument `{name}` must hold 0, 1 and -1 only, but does not; `assign` makes it.")
-    if a.shape != b.shape:
+    if a.shape != b.shape or records[0].has_trajectories != records[1].has_trajectories:
         raise ValueError(
-            f"Argument `truth` must have the shape of `assigned`, but has {b.shape} for {a.shape}; bring both to the"
-            " same times first."
+            f"Argument `truth` must have the shape of `assigned`, but has {np.shape(truth)} for {np.shape(assigned)};"
+            " bring both to the same times first."
         )
-    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    if is_labelled(assigned) and is_labelled(truth):
+        need_same_runs(truth, assigned, "truth", [d for d in truth.dims if d in assigned.dims])
     decided = (a >= 0) & (b >= 0)
     cells = np.stack([(decided & (a == i) & (b == j)).astype(float) for j in (0, 1) for i in (0, 1)], axis=-1)
     totals = cells.sum(axis=(0, 1))
@@ -176,7 +175,7 @@ def telegraph(
     levels: tuple[float, float] = (0.0, 1.0),
     filter_time: float | None = None,
     n_trajectories: int = 1,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> xr.Dataset:
     """Random telegraph signals in white noise, to try an analysis on, or to predict its bias.
 
@@ -198,8 +197,8 @@ def telegraph(
         it None and apply that to `signal`.
     n_trajectories : int
         Number of records.
-    rng : numpy.random.Generator
-        Source of random numbers.
+    rng : numpy.random.Generator or int
+        Source of random numbers, or the seed of one.
 
     Returns
     -------
@@ -210,19 +209,23 @@ def telegraph(
     Raises
     ------
     ValueError
-        If rates, duration or dt are not positive, `noise` is negative, or `duration` or `filter_time` is no whole
-        number of samples.
+        If rates, duration or dt are not positive, `noise` is negative, `duration` or `filter_time` is no whole number
+        of samples, or `rng` is no source of random numbers.
     """
     import xarray as xr
 
+    if np.shape(rates) != (2,):
+        raise ValueError(f"Argument `rates` must be those of leaving state 0 and state 1, but is {rates!r}.")
+    if np.shape(levels) != (2,) or not np.all(np.isfinite(levels)):
+        raise ValueError(f"Argument `levels` must be two finite signals, but is {levels!r}.")
     k0, k1 = positive(rates[0], "rates[0]"), positive(rates[1], "rates[1]")
     duration, dt = positive(duration, "duration"), positive(dt, "dt")
     n = whole_bins(duration, dt, "duration")
     if not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"Argument `noise` must be a standard deviation >= 0, but is {noise}.")
-    if int(n_trajectories) != n_trajectories or n_trajectories < 1:
+    if n_trajectories % 1 != 0 or n_trajectories < 1:
         raise ValueError(f"Argument `n_trajectories` must be an integer >= 1, but is {n_trajectories}.")
-    ntraj = int(n_trajectories)
+    ntraj, rng = int(n_trajectories), _generator(rng)
     first = (rng.random(ntraj) < k0 / (k0 + k1)).astype(np.int8)
     at_once = 2 * math.ceil(duration * k0 * k1 / (k0 + k1) + 5)  # about what a record needs
     switches: list[NDArray[np.float64]] = []
@@ -263,3 +266,14 @@ def telegraph(
             "dt": dt,
         },
     )
+
+
+def _generator(rng: Any) -> np.random.Generator:
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
+        return np.random.default_rng(rng)
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(
+            f"Argument `rng` must be a numpy.random.Generator or a seed >= 0, but is {rng!r}; pass"
+            " numpy.random.default_rng(seed)."
+        )
+    return rng

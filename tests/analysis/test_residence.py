@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import linalg, stats
 
 from backaction import analysis
 from backaction.analysis import residence
@@ -89,6 +90,7 @@ def test_assign__axes_and_labels(rng):
     sweep = xr.concat([array, array + 0.5], "point")
     np.testing.assert_array_equal(residence.assign(sweep)[1], residence.assign(phase + 0.5))
     np.testing.assert_array_equal(residence.assign(array.rename(time="t"), axis="t"), expected)
+    np.testing.assert_array_equal(residence.assign(array.rename(time="t").T), expected.T)  # never along trajectories
 
 
 def test_assign_levels__is_a_naive_loop(rng):
@@ -99,6 +101,15 @@ def test_assign_levels__is_a_naive_loop(rng):
         expected.append(state)
     np.testing.assert_array_equal(residence.assign_levels(signal, -1, 2), np.transpose(expected))
     np.testing.assert_array_equal(residence.assign_levels([0.0, 3.0, 0.0, -2.0, 0.0], 0.5, 0.5), [0, 1, 0, 0, 0])
+
+
+def test_assign_levels__at_the_thresholds_themselves(rng):
+    # neither above nor below; of (high - low) / 2 rounding would make it so
+    for low, high in rng.uniform(-1, 1, (200, 2)).cumsum(axis=1):
+        low, high = min(low, high), max(low, high)
+        np.testing.assert_array_equal(residence.assign_levels([high, low, high], low, high), -1)
+        beyond = [np.nextafter(high, 9), low, np.nextafter(low, -9), high]
+        np.testing.assert_array_equal(residence.assign_levels(beyond, low, high), [1, 1, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -284,6 +295,40 @@ def test_residence_times__errors_know_about_mixtures(rng):
     assert np.std(means) / np.mean(means) == pytest.approx(np.mean(errors) / np.sqrt(200), rel=5 / np.sqrt(120))
 
 
+def test_residence_times__of_a_clock():
+    """Visits that are alike, or all but one: replicates without that one have no spread of their own."""
+    names = ("mean_0", "mean_1", "ratio", "occupation_0")
+
+    def ends(lengths: np.ndarray, size: int, dt: float) -> xr.Dataset:
+        states = np.tile(np.repeat(np.arange(lengths.size), lengths) % 2, (size, 1))
+        found = residence.residence_times(states, dt * np.arange(states.shape[1]))
+        for name in names:
+            assert 0 <= found[name + "_low"] <= found[name] * (1 + 1e-12)
+            assert found[name] <= found[name + "_high"] * (1 + 1e-12) < np.inf
+        return found
+
+    for dt in (1.0, 0.02):
+        alike = ends(np.full(60, 10), 9, dt)
+        assert alike.attrs["interval_method"] == "bootstrap over trajectories"
+        for name in names:
+            for end in ("_low", "_high"):
+                assert alike[name + end] == pytest.approx(float(alike[name]), rel=1e-8)
+            assert alike[name + "_stderr"] < 1e-8 * alike[name]
+        one = ends(np.full(60, 10), 1, dt)
+        assert one.attrs["interval_method"] == "bootstrap over cycles"
+        assert one.mean_0_high == pytest.approx(float(one.mean_0_low), rel=1e-8)
+        # the last visit to 1 is cut off: 300 in 29 exits, without it 290 in 29, and at most four errors up
+        assert one.mean_1_low < 10 * dt
+        assert one.mean_1_high < one.mean_1 + 5 * one.mean_1_stderr
+    lengths = np.full(60, 100)
+    lengths[8] = 110
+    odd = ends(lengths, 1, 1.0)
+    # 10 in 30 visits, with an error of as much
+    assert odd.mean_0_stderr == pytest.approx(10 / 30, rel=0.01)
+    assert odd.mean_0_low > 99.5
+    assert odd.mean_0_high - 100 == pytest.approx(5 * 10 / 30, rel=0.01)  # four errors up
+
+
 def test_residence_times__is_deterministic(rng):
     states, t = chain(rng, RATES, 1000, DT, 10), DT * np.arange(1000)
     a, b = (residence.residence_times(states, t, seed=s) for s in (3, 3))
@@ -327,6 +372,7 @@ GOOD = {"phase_difference": np.zeros(50), "times": np.arange(50.0)}
         ({"discard": 60.0}, "discard"),
         ({"level": 1.0}, "level"),
         ({"replicates": 10}, r"replicates.*100"),
+        ({"replicates": np.nan}, r"replicates.*integer >= 100.*nan"),
         ({"filter_time": 0.0}, "filter_time"),
         ({"axis": 3}, "axis"),
         ({"axis": "time"}, "axis"),
@@ -344,6 +390,8 @@ def test_dwell_times__bad_input(change, message):
         ([0.0, 0.5, 1.0], {}, r"states.*0, 1 and -1"),
         ([0, -1, 1], {}, r"states.*returns to -1"),
         ([0, 1, 1], {"labels": ("a", "a")}, "labels"),
+        ([0, 1, 1], {"labels": "ab"}, "labels.*two different names"),
+        ([0, 1, 1], {"labels": None}, "labels.*two different names"),
         (xr.DataArray([0, 1, 1], dims="time"), {"axis": "t"}, r"axis.*dim"),
     ],
 )
@@ -435,6 +483,34 @@ def test_compare_hidden_markov__finds_the_slip_where_there_is_one(rng):
     assert abs(dwell.mean_0 - 2.5) < 5 * dwell.mean_0_stderr
 
 
+def test_hidden_markov__rates_are_never_negative(rng):
+    """Slips as short as a sample, never passed over: the logarithm of such transitions has negative rates."""
+
+    def fitted(p: np.ndarray) -> tuple[xr.Dataset, np.ndarray]:
+        """What is found, and the transitions that are seen."""
+        edges, place, states = p.cumsum(axis=1), 0, []
+        for u in rng.random(2000):
+            place = int(np.searchsorted(edges[place], u))
+            states.append(place)
+        signal = np.array([0, 2, 1])[states] + 0.05 * rng.standard_normal(2000)
+        seen = np.histogram2d(states[:-1], states[1:], np.arange(-0.5, 3))[0]
+        found = residence.hidden_markov(signal, np.arange(2000.0), n_states=3, kind="signal")
+        return found, seen / seen.sum(axis=1, keepdims=True)
+
+    p = np.array([[0.9, 0, 0.1], [0, 0.9, 0.1], [0.3, 0.3, 0.4]])
+    assert linalg.logm(p)[0, 1] < -0.03
+    with pytest.warns(RuntimeWarning, match=r"no process in continuous time.*finer resolution, or use fewer states"):
+        found, seen = fitted(p)
+    np.testing.assert_allclose(found.rate.sum("to"), 0, atol=1e-15)
+    others = ~np.eye(3, dtype=bool)
+    nearest = np.maximum(linalg.logm(seen), 0)
+    np.testing.assert_allclose(found.rate.values[others], nearest[others], rtol=1e-6)
+    np.testing.assert_array_equal([found.rate[0, 1], found.rate[1, 0]], 0)
+    # nothing to change or to complain of where there are rates
+    found, seen = fitted(linalg.expm([[-0.3, 0.1, 0.2], [0.1, -0.3, 0.2], [0.2, 0.3, -0.5]]))
+    np.testing.assert_allclose(found.rate, linalg.logm(seen), rtol=1e-6)
+
+
 def test_hidden_markov__of_signals(rng):
     """The powers of two sidebands, of which each alone says little."""
     states, t = chain(rng, RATES, 1000, DT, 5), DT * np.arange(1000)
@@ -481,6 +557,8 @@ def test_hidden_markov__cannot_be_fitted(rng):
         residence.hidden_markov(np.pi * (np.arange(500) % 2), t, n_states=1)
     with pytest.raises(ValueError, match="folds"):
         residence.compare_hidden_markov(rng.normal(size=500), t, folds=1)
+    with pytest.raises(ValueError, match=r"folds.*integer.*nan"):
+        residence.compare_hidden_markov(rng.normal(size=500), t, folds=np.nan)
     with pytest.raises(ValueError, match=r"signal.*20 samples"):
         residence.compare_hidden_markov(rng.normal(size=50), t[:50])
 
@@ -500,12 +578,55 @@ def test_survival__by_hand():
     np.testing.assert_array_equal(found.time, [1, 3, 4, 7])
     np.testing.assert_array_equal(found.at_risk, [6, 4, 3, 1])
     np.testing.assert_allclose(found.survival, [5 / 6, 5 / 6 * 3 / 4, 5 / 6 * 3 / 4 * 2 / 3, 0])
-    # Greenwood, of log(-log S), at 3
-    s, g = 0.625, np.sqrt(1 / 30 + 1 / 12) / np.log(0.625)
-    np.testing.assert_allclose(found.survival_low[1], s ** np.exp(-1.959964 * g), rtol=1e-5)
-    np.testing.assert_allclose(found.survival_high[1], s ** np.exp(1.959964 * g), rtol=1e-5)
+    # Beta(6, 1) Beta(4, 1), and Beta(3, 1) for the next of the three left, by their mean and mean square at 3
+    for end, p, mean, square in (
+        ("survival_high", 0.975, 6 / 7 * 4 / 5, 6 / 8 * 4 / 6),
+        ("survival_low", 0.025, 6 / 7 * 4 / 5 * 3 / 4, 6 / 8 * 4 / 6 * 3 / 5),
+    ):
+        total = mean * (1 - mean) / (square - mean**2) - 1
+        np.testing.assert_allclose(found[end][1], stats.beta.ppf(p, total * mean, total * (1 - mean)), rtol=1e-9)
     assert np.isfinite(found.to_array()).all()
     assert found.attrs["n_censored"] == 2
+
+
+def test_survival__without_censoring_is_binomial(rng):
+    life = np.round(rng.exponential(5.0, 60)) + 1  # with ties
+    at = np.arange(0.5, 30)
+    found = residence.survival(life, None, at)
+    for k, t in enumerate(at):
+        exact = stats.binomtest(int(np.sum(life > t)), 60).proportion_ci(0.95, method="exact")
+        np.testing.assert_allclose([found.survival_low[k], found.survival_high[k]], exact, atol=1e-12)
+
+
+def test_survival__where_few_are_left():
+    # one at risk at 4, of two after 100 of 202 had ended and 100 were cut off
+    life = np.concatenate([np.full(100, 1.0), np.full(100, 2.0), [3.0, 4.0]])
+    found = residence.survival(life, np.arange(202) // 100 == 1, [2.0, 4.0, 4.5])
+    np.testing.assert_array_equal(found.at_risk, [102, 1, 0])
+    np.testing.assert_array_equal(found.survival[1:], 0)
+    np.testing.assert_array_equal(found.survival_low[1:], 0)
+    # of two that ended the upper end is 1 - .025^(1/2), of the half that had come so far; the exact product's is .431,
+    # mean and variance make it no smaller
+    assert 103 / 203 * (1 - 0.025**0.5) < found.survival_high[1] == found.survival_high[2] < 0.431 * 1.1
+    # a hundred thousand take no table of each against each
+    rng = np.random.default_rng(1)
+    many = rng.exponential(1.0, 100_000)
+    assert residence.survival(many, many > 3).survival[-1] == pytest.approx(np.exp(-3), rel=0.1)
+
+
+@pytest.mark.parametrize("size, late", [(200, False), (60, True)])
+def test_survival__intervals_cover(rng, size, late):
+    """Cut off at any time up to 3, and all but a tenth at 2: at late times few or none are left to tell."""
+    at, trials = np.array([0.5, 1.0, 2.0, 2.5, 2.9, 4.0]), 500
+    inside = np.zeros(at.size)
+    for _ in range(trials):
+        life = rng.exponential(1.0, size)
+        limit = np.where(rng.random(size) < 0.9, 2.0, 9.0) if late else rng.uniform(0, 3, size)
+        found = residence.survival(np.minimum(life, limit), life > limit, at)
+        inside += (found.survival_low <= np.exp(-at)) & (np.exp(-at) <= found.survival_high)
+    error = np.sqrt(0.95 * 0.05 / trials)
+    assert np.all(inside / trials > 0.95 - 3 * error)
+    assert np.all(inside[:2] / trials < 0.95 + 4 * error)  # and not by being too wide where many are at risk
 
 
 def test_survival__of_an_exponential_law(rng):
@@ -569,6 +690,8 @@ def test_survival_and_exponentiality__bad_input(rng):
             function([1.0, 0.0])
         with pytest.raises(ValueError, match=r"dwells.*NaN"):
             function([1.0, np.nan])
+        with pytest.raises(ValueError, match=r"dwells.*real"):
+            function([1.0, 1j])
         with pytest.raises(ValueError, match=r"dwells.*one axis"):
             function(np.ones((3, 3)))
         with pytest.raises(ValueError, match=r"censored.*each of the 50"):
@@ -587,11 +710,32 @@ def test_survival_and_exponentiality__bad_input(rng):
         residence.exponentiality(good, threshold=-1.0)
     with pytest.raises(ValueError, match="replicates"):
         residence.exponentiality(good, replicates=5)
+    with pytest.raises(ValueError, match=r"replicates.*nan"):
+        residence.exponentiality(good, replicates=np.nan)
     with pytest.warns(analysis.TooLittleDataWarning, match="mean excess"):
         found = residence.exponentiality(good, threshold=100.0, replicates=100)
     assert np.isnan(found.mean_excess)
     with pytest.raises(ValueError, match=r"label.*'0', '1'.*'pi'"):
         residence.dwells_in(residence.residence_times(np.arange(60) // 5 % 2, np.arange(60.0)), "pi")
+
+
+def test_masks_are_not_dropped():
+    masked, t = np.ma.masked_array(np.arange(40) // 8 % 2, np.arange(40) == 7), np.arange(40.0)
+    for call in (
+        lambda: residence.assign(masked),
+        lambda: residence.assign_levels(masked, 0.3, 0.6),
+        lambda: residence.residence_times(masked, t),
+        lambda: residence.dwell_times(masked, t),
+        lambda: residence.hidden_markov(masked, t),
+        lambda: residence.hidden_markov((masked, t), t, kind="signal"),
+        lambda: residence.confusion(masked, masked),
+        lambda: residence.survival(masked + 1),
+        lambda: residence.survival(t + 1, masked == 1),
+        lambda: residence.survival(t + 1, None, masked),
+        lambda: residence.exponentiality(masked + 1),
+    ):
+        with pytest.raises(ValueError, match=r"Argument `\w+` must have no masked values"):
+            call()
 
 
 # --- potential -------------------------------------------------------------------------------------------
@@ -697,6 +841,36 @@ def test_deconvolve__by_hand_and_bad_input():
     assert np.isnan(residence.deconvolve(0.5, matrix(0.9, 0.2, np.nan)).occupation_stderr)
 
 
+def test_confusion__dims_tell_which_axis_is_time(rng):
+    truth = chain(rng, (0.2, 0.1), 400, 1.0, 3)
+    assigned = truth ^ (rng.random(truth.shape) < 0.1)
+    expected = residence.confusion(assigned, truth)
+    for dims in (["trajectory", "time"], ["run", "bin"]):
+        a, b = xr.DataArray(assigned, dims=dims), xr.DataArray(truth, dims=dims)
+        xr.testing.assert_identical(residence.confusion(a.rename({dims[1]: "t"}), b.rename({dims[1]: "t"}).T), expected)
+        for same in ((a, b), (a.T, b.T), (a, b.T), (a.T, b), (a.T, truth)):
+            xr.testing.assert_identical(residence.confusion(*same), expected)
+
+
+def test_confusion__of_the_same_samples(rng):
+    truth = chain(rng, (0.2, 0.1), 400, 1.0, 3)
+    coords = {"trajectory": [4, 5, 7], "time": 0.1 * np.arange(400) + 0.05}
+    b = xr.DataArray(truth, dims=["trajectory", "time"], coords=coords)
+    expected = residence.confusion(truth, truth)
+    # times that were calculated in another way, or not given
+    for same in (b.assign_coords(time=np.linspace(0.05, 39.95, 400)), b.drop_vars("time"), b.drop_vars("trajectory")):
+        xr.testing.assert_identical(residence.confusion(same, b), expected)
+    for other, dim in (
+        (b.isel(trajectory=[1, 0, 2]), "trajectory"),
+        (b.assign_coords(trajectory=[4, 5, 6]), "trajectory"),
+        (b.assign_coords(time=b.time + 0.1), "time"),
+        (b.isel(time=slice(None, None, -1)), "time"),
+    ):
+        for pair in ((b, other), (other, b)):
+            with pytest.raises(ValueError, match=rf"truth.*coordinate `{dim}` differs; select the common part"):
+                residence.confusion(*pair)
+
+
 @pytest.mark.parametrize(
     "assigned, truth, message",
     [
@@ -734,6 +908,13 @@ def test_telegraph__has_the_statistics_of_one(rng):
     assert found.attrs["rates"] == RATES
 
 
+def test_telegraph__takes_a_seed():
+    found, other = (
+        residence.telegraph(RATES, 40.0, 0.1, noise=1.0, rng=seed) for seed in (5, np.random.default_rng(5))
+    )
+    xr.testing.assert_identical(found, other)
+
+
 def test_telegraph__filtered(rng):
     found = residence.telegraph(RATES, 40.0, 0.1, noise=1.0, filter_time=0.4, n_trajectories=300, rng=rng)
     assert found.sizes["time"] == 397
@@ -769,12 +950,19 @@ def test_telegraph__predicts_the_bias_of_a_filtered_assignment(rng):
     [
         ({"rates": (0.0, 1.0)}, r"rates\[0\]"),
         ({"rates": (1.0, np.nan)}, r"rates\[1\]"),
+        ({"rates": 1.0}, r"rates.*leaving state 0 and state 1"),
+        ({"levels": 1.0}, r"levels.*two finite"),
+        ({"levels": (0.0, np.nan)}, r"levels.*two finite"),
+        ({"n_trajectories": np.nan}, r"n_trajectories.*integer"),
         ({"duration": 10.05}, r"duration.*whole number"),
         ({"dt": 0.0}, "dt"),
         ({"noise": -1.0}, "noise"),
         ({"n_trajectories": 0}, "n_trajectories"),
         ({"filter_time": 0.1}, r"filter_time.*from 2 to 100.*leave it None"),
         ({"filter_time": 0.25}, r"filter_time.*whole number"),
+        ({"rng": None}, r"rng.*Generator or a seed.*default_rng"),
+        ({"rng": -1}, r"rng.*seed >= 0"),
+        ({"rng": np.random}, r"rng.*Generator"),
     ],
 )
 def test_telegraph__bad_input(rng, change, message):
