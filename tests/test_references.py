@@ -119,7 +119,7 @@ def husimi_q(rho, d, levels, k):
     return np.einsum("ij,kl,ajlaik->", E, E.conj().T, rho, optimize=True)
 
 
-@pytest.mark.parametrize("efficiency", [1.0, 0.6])
+@pytest.mark.parametrize("efficiency", [pytest.param(1.0, marks=pytest.mark.slow), 0.6])
 def test_exponential_window_against_the_full_cascade(efficiency):
     # two oscillators of three levels with two cavities of five: d = 225
     system, levels, G = vdp_pair(3, coupling=4.0), 5, 16.0
@@ -203,6 +203,7 @@ def test_uncoupled_oscillators_have_no_preferred_phase():
     np.testing.assert_allclose(found["density"], 1 / (2 * np.pi), atol=1e-7)
 
 
+@pytest.mark.slow
 def test_convergence_in_order_and_step():
     system = vdp_pair(6)
     values = {n: q1(system, 0.8, order=n) for n in (3, 5, 7, 9)}

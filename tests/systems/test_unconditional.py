@@ -142,7 +142,7 @@ def test_two_van_der_pol__cut_off(levels, peak):
     "system,operator,peak,height,width",
     [
         (vdp_pair(0, 5, 13), "a", 2.5, 3.79296, 1.71938),
-        (vdp_pair(5, 5, 13), "a", 0.60974, 0.98777, 4.16477),
+        pytest.param(vdp_pair(5, 5, 13), "a", 0.60974, 0.98777, 4.16477, marks=pytest.mark.slow),
         (two_spins(0.5, 1, 0, 5), "sm_a", 2.5, 8 / 9, 1.5),
         (two_spins(0.5, 1, 5, 5), "sm_a", 1.104675, 0.0863332, 5.65555),
     ],
