@@ -119,7 +119,8 @@ def husimi_q(rho, d, levels, k):
     return np.einsum("ij,kl,ajlaik->", E, E.conj().T, rho, optimize=True)
 
 
-@pytest.mark.parametrize("efficiency", [pytest.param(1.0, marks=pytest.mark.slow), 0.6])
+@pytest.mark.slow
+@pytest.mark.parametrize("efficiency", [1.0, 0.6])
 def test_exponential_window_against_the_full_cascade(efficiency):
     # two oscillators of three levels with two cavities of five: d = 225
     system, levels, G = vdp_pair(3, coupling=4.0), 5, 16.0
