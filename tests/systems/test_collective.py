@@ -245,3 +245,16 @@ def test_number_states_are_replaced_with_a_warning() -> None:
     equations = MomentEquations(ba.systems.damped_cavity(1.0, levels=4), 2)
     with pytest.warns(RuntimeWarning, match="is not Gaussian"):
         equations.initial({"a": ba.fock(1)})
+
+
+def test_steady_moments__in_any_unit() -> None:
+    """A start is not steady because its rates are small."""
+    s = 2.0**-40
+    a = ba.Boson("a", 4)
+    H = s * (1.3 * a.n + 0.7 * (a.a + a.a.dag()))
+    system = ba.System(H, {"loss": np.sqrt(s) * a.a, "gain": np.sqrt(0.3 * s) * a.a.dag()})
+    equations = MomentEquations(system)
+    values = steady_moments(equations, burn_in=100 / s)
+    assert abs(mean(equations, a.a, values) - -0.7j / (0.35 + 1.3j)) < 1e-9
+    with pytest.raises(FloatingPointError, match="No steady state near"):
+        steady_moments(equations)
