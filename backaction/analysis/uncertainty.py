@@ -109,9 +109,7 @@ def _memory(values: ArrayLike, pooled: bool) -> tuple[float, float]:
     covariance = np.zeros((nq, n), dtype=complex)
     together = max(1, _PADDED // size)  # quantities: the padded transforms are the memory
     for first in range(0, nq, together):
-        part = np.ascontiguousarray(
-            np.moveaxis(x[:, :, first : first + together], 2, 0)
-        )  # (quantity, trajectory, time)
+        part = np.ascontiguousarray(np.moveaxis(x[:, :, first : first + together], 2, 0))  # time last
         part = part - part.mean(axis=(1, 2), keepdims=True)
         power = np.zeros((len(part), size))
         for k in range(ntraj):

@@ -60,14 +60,15 @@ def condition(
     unraveling : Unraveling
         Its recorded detectors name what the record holds.
     record : xarray.Dataset or mapping
-        A dataset of `simulate`, or plain arrays: ``"times"`` (n_bins + 1 increasing bin edges) and for every recorded
-        detector, named after its channel (a tuple's names joined by ``_``),
+        A dataset of `simulate`, or what ``isel`` selects of its trajectories and of its bins, which must follow each
+        other; or plain arrays: ``"times"`` (n_bins + 1 increasing bin edges) and for every recorded detector, named
+        after its channel (a tuple's names joined by ``_``),
 
         * ``"current_<name>"``, (n_bins,) or (ntraj, n_bins): bin averages, real (homodyne) or complex (heterodyne),
           scaled so that shot noise has level 1: the variance of a bin of width Δ is 1/Δ;
         * ``"click_time_<name>"``: click times, or a sequence of such arrays, one per record (a dataset holds them in
-          ragged form with ``"click_count_<name>"``); or ``"counts_<name>"``, (n_bins,) or (ntraj, n_bins): clicks per
-          bin, whose times are then drawn at random inside their bins.
+          ragged form with ``"click_count_<name>"`` and ``"click_start_<name>"``); or ``"counts_<name>"``, (n_bins,)
+          or (ntraj, n_bins): clicks per bin, whose times are then drawn at random inside their bins.
     initial : optional
         As in `simulate`: what is known before the record begins.
     observables, states, save_every, feedback, n_jobs, max_memory, progress
@@ -106,7 +107,10 @@ def condition(
     Raises
     ------
     ValueError
-        For arguments that do not fit, bins that are too wide, or a click that the model excludes.
+        For arguments that do not fit, bins that are too wide or leave gaps, or a click that the model excludes (to
+        rounding: its rate is below 1e-15 of the operator's, for state vectors 1e-28).
+    FloatingPointError
+        If a state or a likelihood is lost, as the step is far too coarse.
 
     Warns
     -----

@@ -55,11 +55,12 @@ def test_units_of_time(case, exponent):
             del options["level"]
             past = ba.smooth(model, unraveling, data, **options, max_error=np.inf)
             data = data.assign({"smoothed_z": past["smoothed_z"]})
+        data = data.assign({n: data[n] / np.sqrt(s) for n in data if str(n).startswith("current")})
         if "click_time_loss" in data:
             data = data.assign(click_time_loss=data["click_time_loss"] * s)
         found.append(data)
     one, other = found
     if "click_time_loss" in one:
         assert one["click_time_loss"].size >= 5
-    for name in [n for n in one if str(n).startswith(("expect", "hidden", "click", "smoothed"))]:
+    for name in [n for n in one if str(n).startswith(("current", "expect", "hidden", "click", "smoothed"))]:
         np.testing.assert_allclose(other[name].values, one[name].values, rtol=0, atol=1e-8, err_msg=name)
